@@ -167,7 +167,7 @@ def cones() -> None:
     lattice = Lattice(height=32, width=32)
     region = lattice.box(7, 11, 10, 10)
     figures.inference_cone(lattice, region).save(OUT / "cone.png", optimize=True)
-    image = torch.from_numpy(msds.generate("msds1", 1, workers=0)[0])[0]
+    image = torch.from_numpy(next(msds.stream("msds1", 1)).images)[0]
     figures.generation_cones(lattice, image=image).save(OUT / "generation.png", optimize=True)
 
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import replace
+from base64 import b64decode
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -21,22 +21,20 @@ from PIL import Image
 
 from flows import BIJECTORS, OPTIONS, by_day, random_flow
 from rgflow.app import mixing, moving, repairing
-from rgflow.app.drawers import crop, opened_picture, unusual
+from rgflow.app.bar import opened_picture, save_image, save_latents, take_picture
 from rgflow.app.history import MAX_UNDO
 from rgflow.app.latent_image import sampled
-from rgflow.app.meaning import choose_latent, meanings
 from rgflow.app.models import ModelStore
 from rgflow.app.page import Page
 from rgflow.app.panel import Panel
 from rgflow.app.panels import PANELS, panels
-from rgflow.app.panels.repair import Repair
-from rgflow.app.repairing import completions, less_likely
 from rgflow.app.server import make_app
 from rgflow.app.sessions import FairLock, SessionStore
-from rgflow.app.views import choice, packed, rgb
+from rgflow.app.views import choice, rgb
 from rgflow.app.workspace import Workspace
 from rgflow.cli import main
 from rgflow.figures import to_bytes
+from rgflow.latents import Latents
 from runs import small_run
 from strange_files import png, zeros
 
@@ -122,9 +120,9 @@ def test_latents_moved(work):
         moving.choose(work, address)
     moving.set_values(work, [1.25, -0.5, 2.0])
     assert moving.values(work) == pytest.approx([1.25, -0.5, 2.0])
+    assert work.image.edited == "latents moved"
     moving.set_values(work, [1.25, -3.0, 2.0])
-    moving.reset(work)
-    assert work.image is work.state.base
+    assert moving.values(work) == pytest.approx([1.25, -3.0, 2.0])
 
 
 def test_levels(work):
@@ -133,9 +131,13 @@ def test_levels(work):
         before = work.image
         moving.zero(work, level)
         assert not work.image.latents.levels[level].any()
+        zeroed = work.image
         moving.redraw(work, level, 7, 0.8)
-        moving.restore(work, level)
-        assert torch.equal(work.image.pixels, before.pixels)
+        for other, z in enumerate(work.image.latents.levels):
+            assert torch.equal(z, zeroed.latents.levels[other]) == (other != level)
+        assert work.undo()
+        assert work.undo()
+        assert work.image is before
 
 
 def test_mixtures(work):
@@ -197,173 +199,63 @@ def test_repairs(work):
     image = picture(work)
     work.take(work.encode(image, "mine.png"))
     repairing.paint(work, hole(work))
-    told = []
     start = work.state
-    found = completions(start, 3, lambda *one: told.append(one), lambda: False)
-    steps = [step for step, _, _ in told]
-    assert steps == sorted(steps)
-    assert all(now.shape == image.shape for _, _, now in told)
-    known = ~torch.from_numpy(hole(work))
+    repairing.repair(work, 3, lambda: False)
+    found, known = work.state.completions, ~torch.from_numpy(hole(work))
     for one in found:
         assert torch.equal(one.pixels[:, known], image[:, known])
     assert len(found) > 1
-    assert repairing.show_completions(work, start, found, "done")
     assert work.image is found[0]
-    repairing.accept(work, found[1])
-    assert torch.equal(work.state.original.pixels, image)
-    assert work.state.completions == tuple(found)
+    repairing.accept(work, found, 1)
+    assert work.image is found[1]
+    assert work.state.completions == found
+    assert work.undo()
+    assert work.undo()
+    assert work.state is start
+    work.redo()
     moving.choose(work, addresses(work)[0])
     moving.set_values(work, [0.25])
+    assert work.state.completions == ()  # which are of another image
 
 
 @repaired
 def test_a_repair_that_is_stopped(work):
-    repairing.paint(work, hole(work, 6))
-    steps = []
+    def steps(stop):
+        """How often a repair asks whether to stop, if it is told to after so many times."""
+        calls = []
+        repairing.paint(work, hole(work, 6))
+        repairing.repair(work, 1, lambda: calls.append(0) or len(calls) >= stop)
+        assert work.image is work.state.completions[0]
+        return len(calls)
 
-    def see(step, log_p, image):
-        steps.append(step)
-
-    completions(work.state, 1, see, lambda: steps[-1] >= 1)
-    assert steps[-1] == 1
-    count = len(steps)
-    completions(work.state, 1, see, lambda: False)
-    assert len(steps) > 2 * count
+    assert steps(99999) > 2 * steps(1)
 
 
-def test_completions_of_an_image_that_is_another_by_now(small, models, monkeypatch):
-    monkeypatch.setattr(repairing, "STEPS", 6)
+def test_others_go_on_during_a_repair(models, monkeypatch):
     monkeypatch.setattr(repairing, "DRAWS", 4)
-    repairing.paint(small, hole(small))
-    start, first = small.state, small.image
-    found = completions(start, 0, lambda *_: None, lambda: False)
-    small.sample([4], 0.8)
-    second = small.image
-    moving.zero(small, 0)
-    small.undo()
-    assert not repairing.show_completions(small, start, found, "done.")
-    assert small.image is second  # nobody's image is taken away
-    assert "choose a completion" in small.state.message
-    assert small.undoable[1] == 1  # nor what can be done again
-    repairing.accept(small, found[1])
-    assert small.state.original is first
-    assert small.state.mask is start.mask
-    small.undo()
-    assert small.state.completions == tuple(found)
-    moving.zero(small, 0)
-    assert small.state.completions == ()
-    small.open(models.open("grey-once").opened)
-    before = small.state
-    assert not repairing.show_completions(small, start, found, "done")  # of another model
-    assert small.state is before
-
-
-def session_of(models, key="me"):
-    """A store of sessions, and a workspace in it whose mask is painted."""
     sessions = SessionStore(ModelStore(models.names["affine"]))
-    with sessions.using(key) as work:
-        work.view.show("Repair")
-        repairing.paint(work, hole(work))
-    return sessions, work
+    begun = threading.Event()
 
+    def stopping():
+        begun.set()
+        with sessions.computing.released():
+            return work.stopping
 
-def ended(work):
-    while work.repairing:
-        time.sleep(0.02)
-
-
-def test_all_else_goes_on_during_a_repair(models, monkeypatch):
-    monkeypatch.setattr(repairing, "DRAWS", 4)
-    sessions, work = session_of(models)
-    panel = Repair()
-    with sessions.using("me"):
-        repairing.begin(sessions, work, 0)
-        assert "Starting" in panel.said(work)
-        with pytest.raises(ValueError, match="the running repair to end first") as error:
-            repairing.begin(sessions, work, 1)
-        sentence(error)
-    while not work.step:
-        time.sleep(0.02)
-    with sessions.using("me"):
-        assert "Step" in panel.said(work)
-        work.sample([5], 0.8)
-    second = work.image
-    sessions.stop("me")
-    ended(work)
-    assert "(stopped)" in panel.said(work)
-    assert "The image has changed meanwhile" in work.state.message
-    assert work.image is second
-    assert len(work.state.completions) == 1
-    repairing.paint(work, np.zeros_like(work.state.mask))
-    with pytest.raises(ValueError, match="a region to repair") as error:
-        repairing.begin(sessions, work, 0)
-    sentence(error)
-
-
-def test_a_repair_on_the_page(models, monkeypatch):
-    monkeypatch.setattr(repairing, "STEPS", 6)
-    monkeypatch.setattr(repairing, "DRAWS", 4)
-    sessions, work = session_of(models)
-    panel, steps, start = Repair(), [], work.image
-    with sessions.using("me"):
-        repairing.begin(sessions, work, 0)
-    while work.repairing:
+    def run():
         with sessions.using("me"):
-            if step := work.step:
-                steps.append(panel.said(work))
-                drawn = json.loads(panel.drawn(work))
-                assert drawn["filled"]
-                assert drawn["rgb"] == packed(rgb(step.image))
-        time.sleep(0.01)
-    assert steps
-    assert all("of 18, log p" in one for one in steps)
-    assert "(done)" in panel.said(work)
-    assert work.image.caption == "repaired"
-    work.undo()
-    assert work.image is start
+            repairing.repair(work, 0, stopping)
 
-
-def test_a_repair_that_fails_says_why(models, monkeypatch):
-    def fails(*_):
-        raise ValueError("Expected more;\ngot less.")
-
-    monkeypatch.setattr(repairing, "completions", fails)
-    sessions, work = session_of(models)
-    with sessions.using("me"):
-        repairing.begin(sessions, work, 0)
-    ended(work)
-    assert Repair().said(work) == "<p>Expected more; got less.</p>"
-
-
-def test_a_repair_goes_on_while_the_page_is_loaded_again(models, monkeypatch):
-    monkeypatch.setattr(repairing, "STEPS", 6)
-    monkeypatch.setattr(repairing, "DRAWS", 4)
-    sessions, work = session_of(models, "one")
-    sessions.connect("one", "page of one")
-    with sessions.using("one"):
-        repairing.begin(sessions, work, 0)
-    sessions.connect("two", "page of two", "page of one")
-    sessions.disconnect("one")
-    ended(work)
-    with sessions.using("two") as again:
-        assert again is work
-    assert "(done)" in work.state.message
-    assert work.state.completions
-    assert len(sessions) == 1
-
-
-def test_a_repair_is_compared_with_what_was_there_before_the_damage(work):
-    before = work.image
-    repairing.damage(work, 3)
-    assert not torch.equal(work.image.pixels, before.pixels)
-    assert work.state.original is before
-    start = work.state
-    repairing.show_completions(work, start, [before], "Repaired.")
-    assert work.image is work.state.original
-    work.undo()
-    work.undo()
-    assert work.image is before
-    assert work.state.original is None
+    with sessions.using("me") as work:
+        repairing.paint(work, hole(work))
+    thread = threading.Thread(target=run)
+    thread.start()
+    begun.wait()
+    with sessions.using("other") as other:
+        other.sample([5], 0.8)
+    assert not work.state.completions
+    sessions.stop("me")
+    thread.join()
+    assert len(work.state.completions) == 1  # of the first climb
 
 
 def test_a_picture_that_is_no_longer_there_is_not_chosen():
@@ -391,7 +283,6 @@ def test_a_chain_of_everything(work):
         lambda: moving.set_values(work, [random.uniform(-2, 2) for _ in range(3)]),
         lambda: moving.zero(work, random.randrange(levels)),
         lambda: moving.redraw(work, random.randrange(levels), 4, 0.6),
-        lambda: moving.restore(work, random.randrange(levels)),
         lambda: work.change(mixing.mixtures(work, [[random.random()] * levels])[0]),
         lambda: mixing.swap(work),
         lambda: work.undo(),
@@ -496,7 +387,7 @@ def test_undo_and_redo_restore_exactly(small):
         assert small.state is state
     assert not small.redo()
     small.undo()
-    moving.reset(small)  # what was undone is gone
+    moving.redraw(small, 0, 3, 0.8)  # what was undone is gone
     assert not small.redo()
     for k in range(MAX_UNDO + 9):
         moving.choose(small, (0, 0, 1, k % 3))
@@ -531,8 +422,8 @@ def test_mistakes_are_told_in_one_sentence(small, models, tmp_path):
     with pytest.raises(ValueError, match="second image") as error:
         mixing.mixtures(small, [[0.5, 0.5]])
     sentence(error)
-    with pytest.raises(ValueError, match="empty mask") as error:
-        completions(small.state, 0, lambda *_: None, lambda: False)
+    with pytest.raises(ValueError, match="nothing is marked") as error:
+        repairing.repair(small, 0, lambda: False)
     sentence(error)
     store = ModelStore("msds1-best")
     with pytest.raises(FileNotFoundError, match="nearest: msds1-best") as error:
@@ -543,43 +434,14 @@ def test_mistakes_are_told_in_one_sentence(small, models, tmp_path):
         store.open(str(fields))
     sentence(error)
     assert "msds1-bets" not in store.names
+    with pytest.raises(ValueError, match="can reach this one") as error:
+        ModelStore("msds1-best", folders=False).open(str(fields))
 
 
 def test_a_run_folder_is_a_model_too(tmp_path):
     store = ModelStore(str(small_run(tmp_path / "run")))
     work = Workspace(store.open(store.first))
     assert "bits/dim" in work.likelihood()
-
-
-FACTORS = {
-    "images": 1000,
-    "split": "validation",
-    "associations": {"labels": {"hue": [{"address": [1, 0, 0, 2], "information": 0.5}]}},
-    "visible": {"addresses": [[1, 0, 0, 2]], "strengths": [0.25]},
-    "tables": [{"title": "a < b", "settings": "s", "head": ["x"], "rows": [["1"]]}],
-}
-
-
-def test_what_latents_mean(tmp_path):
-    work = Workspace(ModelStore(str(small_run(tmp_path / "run"))).open(str(tmp_path / "run")))
-    assert "rgflow factors" in meanings(work)
-    path = tmp_path / "run" / "factors.json"
-    path.write_text(json.dumps(FACTORS))
-    assert "1,000 validation images" in meanings(work)
-    assert 'data-address="1,0,0,2">level 1, (0, 0), blue</button>' in meanings(work)
-    assert "<td>0.50 nats</td>" in meanings(work)
-    assert "<summary>a &lt; b</summary>" in meanings(work)
-    address = addresses(work)[0]
-    for _ in range(2):
-        event = SimpleNamespace(address=",".join(map(str, address)))
-        assert choose_latent(work, event) == address[0]
-        assert work.state.chosen == (address,)
-    with pytest.raises(ValueError, match=r"got \(0, 99, 0, 0\)") as error:
-        choose_latent(work, SimpleNamespace(address="0,99,0,0"))
-    sentence(error)
-    for damage in ("", "[]", "null", '{"images": null}', json.dumps({**FACTORS, "visible": [1]})):
-        path.write_text(damage)
-        assert "it is damaged: run the command again" in meanings(work)
 
 
 # ------------------------------------------------------------------------------- many people
@@ -785,54 +647,34 @@ def test_files_that_are_no_pictures(name, tmp_path):
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 def test_pictures_of_any_size_and_mode(kind, models, tmp_path):
-    path = tmp_path / "upload"
+    path = tmp_path / "mine.picture"
     for name in ("affine", "grey-once"):
         work = models.open(name)
         for mode, size in (("RGB", (80, 60)), ("L", (3, 200)), ("RGB", (1, 1))):
-            Image.new(mode, size, 90).save(path, kind)
-            for zoom in (1.0, 2.5, 8.0):
-                config = work.opened.flow.config
-                image = crop(opened_picture(path), config, zoom, 0.3, 1.0)
-                assert image.shape == work.opened.flow.image_shape
-                assert image.dtype == torch.uint8
+            Image.new(mode, size, "#5a5a5a").save(path, kind)
+            take_picture(work, str(path))
+            assert work.image.caption == "mine.picture"
+            assert work.image.pixels.shape == work.opened.flow.image_shape
+            assert (work.image.pixels.int() - 90).abs().max() <= 2
 
 
-def test_zoom_cuts_the_centre(small, tmp_path):
-    values = np.zeros((64, 64), dtype=np.uint8)
-    values[24:40, 24:40] = 200
-    picture, config = Image.fromarray(values), small.opened.flow.config
-    assert crop(picture, config, 4.0, 0.5, 0.5).float().mean() > 190
-    assert crop(picture, config, 1.0, 0.5, 0.5).float().mean() < 30
-
-
-@pytest.mark.parametrize("turned", [False, True])
-def test_the_part_that_is_chosen(turned, small, tmp_path):
+def test_the_centre_of_a_picture_is_taken(small, tmp_path):
     values = np.zeros((32, 128), dtype=np.uint8)
-    values[:, 96:] = 200
-    picture, config = Image.fromarray(values.T if turned else values), small.opened.flow.config
-    end = (0.5, 1.0) if turned else (1.0, 0.5)
-    assert (crop(picture, config, 1.0, *end) == 200).all()
-    assert not crop(picture, config, 1.0, 0.5, 0.5).any()
-    picture.save(tmp_path / "a.png")
-    small_one = opened_picture(tmp_path / "a.png", 64)
-    assert small_one.size == ((16, 64) if turned else (64, 16))
-    assert (crop(small_one, config, 1.0, *end) > 150).all()
+    values[:, 48:80] = 200
+    Image.fromarray(values).save(tmp_path / "wide.png")
+    take_picture(small, str(tmp_path / "wide.png"))
+    assert small.image.pixels.float().mean() > 190
 
 
-def test_how_unusual_an_image_is(models):
-    work = models.open("msds1-best")
-    said = unusual(work, work.image, work.image.pixels)
-    assert "largest difference 0 grey levels" in said
-    assert said.count("<meter") == work.opened.flow.levels
-    work.take(work.encode(picture(work), "noise.png"))
-    assert said != unusual(work, work.image, work.image.pixels)
-    assert "% of validation images" in unusual(work, work.image, work.image.pixels)
-    lossy = work.image.pixels.clone()
-    lossy[0, 0, 0] ^= 8
-    assert "largest difference 8 grey levels" in unusual(work, work.image, lossy)
-    other = models.open("affine")
-    said = unusual(other, other.image, other.image.pixels)
-    assert "<table" not in said  # nothing to compare with
+def test_saved_files(work, tmp_path):
+    image, latents = (json.loads(save(work)) for save in (save_image, save_latents))
+    assert [image["name"], latents["name"]] == ["image.png", "latents.safetensors"]
+    large = np.asarray(Image.open(io.BytesIO(b64decode(image["data"]))).convert("RGB"))
+    assert (large[::8, ::8] == rgb(work.image.pixels)).all()
+    (tmp_path / "latents").write_bytes(b64decode(latents["data"]))
+    with torch.no_grad():
+        again = to_bytes(work.opened.exact.decode(Latents.load(tmp_path / "latents")))[0]
+    assert torch.equal(again, work.image.pixels)
 
 
 # ------------------------------------------------------------------------------- own panels
@@ -940,16 +782,3 @@ def test_health_and_passwords(models):
             for auth in (None, ("me", "guess"), ("", "pass")):
                 assert client.get(path, auth=auth).status_code == 401
             assert words in client.get(path, auth=("me", "pass")).text
-
-
-def test_a_repair_that_is_less_likely_says_so():
-    opened = ModelStore("msds1-best").open("msds1-best")
-    usual = sampled(opened, [0], 0.8)[0]
-    work = Workspace(opened)
-    noise = torch.randint(256, usual.pixels.shape, dtype=torch.uint8)
-    odd = replace(usual, pixels=noise)
-    work.take(usual)
-    assert "nats less likely than what was there" in less_likely(work.state, odd)
-    assert less_likely(work.state, usual) == ""
-    work.take(odd)
-    assert less_likely(work.state, usual) == ""

@@ -49,13 +49,13 @@ def work(sliding, repairing, end):
                 me.changing(lambda me=me, row=row: me.stroke((row, 12), (row, 14)))
                 me.click("#repair")
                 busy[k] = True
-            elif "Repaired (done)" in me.text("#progress"):
+            elif me.items("#completions"):
                 repairs[k], busy[k] = repairs[k] + 1, False
         latencies += [me.latency() for me in sliding]
         turn += 1
     for me, still in zip(repairing, busy, strict=True):
         if still:
-            me.wait("() => document.querySelector('#progress').innerText.includes('(done)')")
+            me.page.locator("#completions button").first.wait_for()
     for me in sliding:  # let go
         me.changing(lambda me=me: me.drag("#latent-0", 0.7))
     return latencies

@@ -12,7 +12,6 @@ import urllib.request
 import pytest
 from PIL import Image
 
-from rgflow.app.drawers import NAMES as DRAWERS
 from rgflow.app.layout import HEARTBEAT
 from strange_files import png, zeros
 from visitors import (
@@ -38,7 +37,7 @@ pytestmark = [
     pytest.mark.slow,
 ]
 PANELS = ("Sample", "Latents", "Mix", "Repair")
-UNEXPLAINED = """() => [...document.querySelectorAll("#bar *, #right *, .drawer.shown *")]
+UNEXPLAINED = """() => [...document.querySelectorAll("#bar *, #right *")]
   .filter((one) => one.matches("button:not([tabindex='-1']), input, textarea"))
   .filter((one) => one.checkVisibility())
   .filter((one) => {
@@ -90,27 +89,15 @@ def test_a_page_that_is_loaded_again(me):
     me.page.locator("#atlas button").first.wait_for()
     me.change("#atlas button", 2)
     me.change("#zero")
-    words = "#status .prose"  # Gradio's own beside it are hidden, but count as text
-    me.page.locator(words, has_text="level 2 at 0").wait_for()
-    told, image, held = me.text(words), me.pixels, []
-
-    def hold(route):  # that the page has opened its first panel, as it does by itself
-        first = '"value":"Sample"' in (route.request.post_data or "")
-        held.append(route) if first else route.continue_()
-
-    me.page.route("**/queue/join?*", hold)
+    me.reads("#status", "level 2 at 0")
+    image = me.pixels
     me.page.reload()
     me.messages.clear()  # of connections that have ended
     me.wait("() => document.querySelector('#canvas canvas')?.dataset.revision")
-    me.page.locator("#latent-0 input[type=range]").wait_for()
-    me.wait(f"told => document.querySelector('{words}').innerText === told", told)
-    assert held
-    for route in held:
-        route.continue_()
-    me.page.unroute("**/queue/join?*", hold)
-    me.page.wait_for_timeout(300)
-    assert me.text(words) == told
+    me.reads("#status", "level 2 at 0")
     assert me.pixels == image
+    atlas(me)
+    me.page.locator("#latent-0 input[type=range]").wait_for()
     me.change("#undo")
     assert me.pixels != image
     copy = me.context.new_page()  # another tab is another person
@@ -121,42 +108,14 @@ def test_a_page_that_is_loaded_again(me):
     me.messages.clear()
 
 
-@pytest.mark.parametrize("late", [True, False], ids=["after", "before"])
-def test_a_panel_that_is_opened_while_the_page_is_loaded(me, late):
-    atlas(me)
-    held, choice = [], []
-
-    def hold(route):  # at first nobody hears of anything
-        route.continue_() if choice else held.append(route)
-
-    me.page.route("**/queue/join?*", hold)
+def test_a_panel_that_is_opened_while_the_page_is_loaded(me):
     me.page.reload()
     me.panel("Repair")
-    while not held:
-        me.page.wait_for_timeout(20)
-    me.page.wait_for_timeout(300)
-    (stay,) = held  # all else waits until the page has its stream
-    stay.continue_()
-    while not choice:
-        me.page.wait_for_timeout(20)
-        choice += [route for route in held if '"value":"Repair"' in route.request.post_data]
-    first, second = [route for route in held if route not in (stay, *choice)], choice
-    assert first
-    for route in first if late else second + first:
-        route.continue_()
-    me.wait("() => document.querySelector('#canvas canvas')?.dataset.revision")
-    me.page.wait_for_timeout(1000)
-    for route in second if late else []:
-        route.continue_()
-    me.wait(f"() => {CURSOR} === 'crosshair'")  # as if it had been opened in peace
-    assert me.page.locator("#tab-repair").is_visible()
+    me.wait(f"() => {CURSOR} === 'crosshair'")
     me.messages.clear()  # of the connection that has ended
 
 
-def test_drawers_and_the_keyboard(me):
-    me.drawer("models")
-    me.page.locator("#card", has_text="parameters").wait_for()
-    me.shoot("16-models")
+def test_models_and_the_keyboard(me):
     before = me.pixels
     me.page.click("#model input")
     me.changing(lambda: me.page.locator("[role=option]", has_text="msds2-best").click())
@@ -164,54 +123,17 @@ def test_drawers_and_the_keyboard(me):
     me.change("#undo")  # one step, whatever events there were
     assert me.pixels == before
     assert me.page.locator("#undo").is_disabled()
-    me.page.fill("#folder input, #folder textarea", "no/such/folder")
-    me.click("#open-folder")
-    me.warned("no/such/folder")
-    me.close_drawer("models")
-    me.drawer("meaning")
-    me.page.locator("#meanings", has_text="The strongest latents").wait_for()
-    me.shoot("17-meaning")
-    me.click("#meanings summary")
-    me.page.keyboard.press("Escape")
-    me.page.locator("#drawer-meaning").wait_for(state="hidden")
-    me.drawer("meaning")
-    me.change("#meanings [data-address]", 1)
-    me.page.locator("#latent-0").wait_for()  # it leads there
-    me.page.locator("#drawer-meaning").wait_for(state="hidden")
-
-    me.page.focus("#open-tour")
+    me.page.fill("#model input", "no/such/folder")
     me.page.keyboard.press("Enter")
-    titles = []
-    while me.page.locator("#tour").count():
-        titles.append(me.text("#tour h3"))
-        box = me.page.locator("#tour").bounding_box()
-        assert box["x"] >= 0
-        assert box["y"] >= 0
-        assert box["x"] + box["width"] <= 1280
-        assert box["y"] + box["height"] <= 800
-        shown = me.page.locator(".drawer.shown")
-        assert shown.count() == (5 < len(titles) < 10)  # it opens what it speaks of
-        if shown.count():
-            its = shown.bounding_box()
-            assert its["y"] + its["height"] <= box["y"]
-        if len(titles) in (1, 3, 8):
-            me.shoot(f"18-tour-{len(titles)}")
-        assert len(titles) < 20
-        me.page.keyboard.press("Enter")  # the button that leads on has the focus
-    assert len(titles) == 10
-    assert len(set(titles)) == 10
-    assert me.page.evaluate("document.activeElement.id") == "open-tour"
+    me.warned("no/such/folder")
+    me.reads("#purpose", "msds1-best")
 
-    # The tour ends where one paints; pixels are picked by keyboard among the latents.
-    me.wait(f"() => {CURSOR} === 'crosshair'")
     atlas(me)
     me.wait(f"() => {CURSOR} === 'pointer'")
-    me.page.locator("#latent-0").wait_for()  # of the table of meanings
     me.page.focus("#canvas canvas")
     for key in ("ArrowDown", "ArrowDown", "ArrowRight", "Enter"):
         me.page.keyboard.press(key)
-    me.wait("() => document.querySelector('#status').innerText.includes('pixel (2, 1)')")
-    me.click("#unchoose")
+    me.page.locator("#hint", has_text="pixel (2, 1)").wait_for()
     me.wait("() => document.querySelector('#status').innerText.includes('by level: ■ 2 ■ 1 ■ 0')")
 
 
@@ -228,10 +150,6 @@ def test_everything_fits_by_day_and_by_night(dark, browser, context, address, pi
         me.shoot(f"19-{'dark' if dark else 'light'}-{name.lower()}")
         me.fits()
         assert me.page.evaluate(UNEXPLAINED) == []
-    for name in () if dark else DRAWERS:
-        me.drawer(name)
-        assert me.page.evaluate(UNEXPLAINED) == []
-        me.close_drawer(name)
     colours = me.page.evaluate(
         "() => [getComputedStyle(document.querySelector('#title h1')).color, "
         "getComputedStyle(document.body).backgroundColor]"
@@ -327,10 +245,7 @@ def test_pictures_that_are_too_large(me, address, tmp_path):
     (tmp_path / "bomb.png").write_bytes(png(60_000, 60_000))
     Image.effect_noise((90, 60), 60).convert("RGB").save(tmp_path / "small.png")
     atlas(me)
-    me.drawer("own")
-    me.upload(tmp_path / "small.png")
-    me.change("#take-own")
-    me.clear()
+    me.changing(lambda: me.upload(tmp_path / "small.png"))
     before, image = most_memory(address), me.pixels
     for name, words in (
         ("large.png", "large.png has 10000×10000"),
@@ -338,9 +253,6 @@ def test_pictures_that_are_too_large(me, address, tmp_path):
     ):
         me.upload(tmp_path / name)
         me.warned(words)
-        me.click("#take-own")
-        me.warned(words)
-        me.clear()
     assert me.pixels == image
     assert most_memory(address) < before + 30
 

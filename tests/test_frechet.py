@@ -187,7 +187,7 @@ def test_components_are_those_of_the_pixels():
 
 def test_oval_features_tell_the_sets_apart():
     one, same, other = (
-        torch.from_numpy(msds.generate(kind, 150, split=split, workers=0)[0])
+        torch.from_numpy(next(msds.stream(kind, 150, split=split)).images)
         for kind, split in (("msds1", "train"), ("msds1", "test"), ("msds2", "train"))
     )
     features = oval_features()
@@ -340,7 +340,7 @@ def test_without_torchmetrics(file, monkeypatch):
 def test_scores_of_ovals():
     flow = random_flow(torch.float32, height=32, width=32, hidden=8, depth=1)
     train, test = (
-        torch.from_numpy(msds.generate("msds1", 24, split=split, workers=0)[0])
+        torch.from_numpy(next(msds.stream("msds1", 24, split=split)).images)
         for split in ("train", "test")
     )
     told = []

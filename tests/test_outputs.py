@@ -1,6 +1,7 @@
 """What commands write: under names of its own, whole, recorded, and never in place of what people
 own; many files in one run."""
 
+import csv
 import json
 import os
 import subprocess
@@ -14,7 +15,7 @@ from PIL import Image
 
 from rgflow import files, outputs
 from rgflow.cli import main
-from rgflow.photographs import enlarging, restoring
+from rgflow.photographs import enlarging, restoring, tables
 from runs import largest_file
 
 BOX = ["--box", "[5, 5, 4, 4]"]
@@ -254,3 +255,94 @@ def test_records_of_strangers(here, capsys):
     assert main(["repair", "x.png", *BOX]) == 0
     assert main(["repair", "x.png", *BOX]) == 0
     assert "1 of 1 file was done before" in capsys.readouterr().out
+
+
+# ---------------------------------------------------------------- tables
+
+
+def rows_of(path):
+    with Path(path).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_tables_of_the_user_and_of_other_pictures_stay(here, capsys):
+    picture("p/x.png")
+    Path("t.csv").write_text("mine\n")
+    refused(["score", "p", "--out", "t.csv"], capsys, "t.csv is there")
+    assert main(["score", "p", "--out", "u.csv"]) == 0
+    Path("u.csv.parts", "notes.jsonl").write_text("mine\n")
+    assert main(["score", "p", "--out", "u.csv"]) == 0
+    picture("q.png")
+    refused(["score", "q.png", "--out", "u.csv"], capsys, "didn't write it")
+    assert main(["score", "q.png", "--out", "u.csv", "--overwrite"]) == 0
+    assert [row["file"] for row in rows_of("u.csv")] == ["q.png"]
+    assert Path("u.csv.parts", "notes.jsonl").read_text() == "mine\n"
+    assert main(["score", "q.png", "--out", "t.csv", "--overwrite"]) == 0
+
+
+def test_a_table_is_not_written_over_a_table_that_is_scored(here, capsys):
+    parquet, pyarrow = pytest.importorskip("pyarrow.parquet"), pytest.importorskip("pyarrow")
+    image = picture("x.png").read_bytes()
+    rows = pyarrow.table({"image": [{"bytes": image, "path": None}]})
+    Path("p").mkdir()
+    parquet.write_table(rows, "p/t.parquet")
+    refused(["score", "p", "--out", "p/t.parquet", "--overwrite"], capsys, "replace no input")
+
+
+def test_two_processes_that_were_not_started_together_do_not_share_a_table(
+    here, capsys, monkeypatch
+):
+    picture("p/x.png")
+    Path("t.csv.parts").mkdir()
+    with files.locked(Path("t.csv.parts")):
+        refused(["score", "p", "--out", "t.csv"], capsys, "another process writes there")
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with files.locked(Path("t.csv.parts"), shared=True):
+        assert main(["score", "p", "--out", "t.csv"]) == 0
+        with files.locked(Path("t.csv.parts", "rank-0")):
+            capsys.readouterr()
+            assert main(["score", "p", "--out", "t.csv"]) == 2
+            assert "to itself" in capsys.readouterr().err
+    with files.locked(Path("t.csv.parts")):
+        assert main(["score", "p", "--out", "t.csv"]) == 2
+
+
+def test_what_cannot_be_scored_is_a_row(here, capsys, monkeypatch):
+    """Bad pictures, names that aren't text, damaged archives, too little memory."""
+    for name in (b"gr\xf6n.png", b"good.png", b"large.png"):
+        picture(os.path.join("p", os.fsdecode(name)), (24 + len(name), 20))
+    Path("p/bad.png").write_text("no picture")
+    Path("p/damaged.tar").write_bytes(b"\1" * 2000)
+    old = tables.bits
+
+    def bits(flow, images, **options):
+        if images.shape[3] == 24 + len("large.png"):
+            raise MemoryError
+        return old(flow, images, **options)
+
+    monkeypatch.setattr(tables, "bits", bits)
+    for _ in range(2):
+        for out in ("t.csv", "t.jsonl"):
+            assert main(["score", "p", "--out", out]) == 1
+            said = capsys.readouterr()
+            assert "3 pictures of 5 couldn't be scored" in said.err
+            assert "left out: p/damaged.tar: Expected a .tar file" in said.out
+    rows = {row["file"]: row for row in rows_of("t.csv")}
+    assert sorted(rows) == [
+        "p/bad.png", "p/damaged.tar", "p/good.png", "p/gr\\udcf6n.png", "p/large.png",
+    ]  # fmt: skip
+    assert all(bool(row["bits"]) != bool(row["error"]) for row in rows.values())
+    assert rows["p/gr\\udcf6n.png"]["bits"]
+    assert "memory" in rows["p/large.png"]["error"]
+    lines = Path("t.jsonl").read_text().splitlines()
+    assert {json.loads(line)["file"] for line in lines} == {*rows}
+
+
+@pytest.mark.parametrize("name", ["=1+1.png", "+1.png", "-1.png", "@x.png", " =2.png", "'=3.png"])
+def test_no_cell_is_a_formula(name, here):
+    """And nothing is lost: of text that begins with an apostrophe the first one was added."""
+    picture(name)
+    assert main(["score", "--out", "t.csv", "--", name]) == 0
+    assert [row["file"] for row in rows_of("t.csv")] == [f"'{name}"]
+    assert main(["score", "--out", "t.csv", "--", name]) == 0

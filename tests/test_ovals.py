@@ -25,7 +25,7 @@ RESULT = Path(__file__).parents[1] / "experiments" / "msds_features" / "result.j
 @pytest.fixture(scope="module", params=msds.KINDS)
 def tests(request):
     """200 test images of a set, their labels, and what the shipped network reads."""
-    images, labels = msds.generate(request.param, 200, split="test", workers=0)
+    images, labels, _ = next(msds.stream(request.param, 200, split="test"))
     images = torch.from_numpy(images)
     return images, torch.from_numpy(labels["ovals"]), load_reader().read(images)
 

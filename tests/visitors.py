@@ -28,11 +28,10 @@ sys.exit(main())
 """
 """The command `rgflow`, which tells of everybody whom it asks for something."""
 FAST_SETTINGS = """
-from rgflow import trained
 from rgflow.app import models, repairing
-models.FIELD_DRAWS, repairing.PARTICLES, repairing.SWEEPS, trained.REFERENCE = 2, 8, 2, 100
+models.FIELD_DRAWS, repairing.PARTICLES, repairing.SWEEPS = 2, 8, 2
 """
-"""With fewer particles, draws and images of reference than usual, everything takes less long."""
+"""With fewer particles and draws than usual, everything takes less long."""
 TIMEOUT = 120
 """Seconds after which something won't come any more; enough for a busy machine."""
 
@@ -266,25 +265,9 @@ class Visitor:
         self.click(f"#tab-{name.lower()}-button")
         self.page.locator(f"#tab-{name.lower()}").wait_for(state="visible")
 
-    def drawer(self, name):
-        """Open a drawer."""
-        self.click(f"#open-{name}")
-        self.page.locator(f"#drawer-{name}").wait_for(state="visible")
-
-    def close_drawer(self, name):
-        """Close it."""
-        self.click(f"#drawer-{name} .drawer-close")
-        self.page.locator(f"#drawer-{name}").wait_for(state="hidden")
-
     def upload(self, path):
-        """Choose a file of one's own, and wait until the server has it."""
-        self.page.set_input_files("#upload input[type=file]", path)
-        self.page.locator(f"#upload a[download='{path.name}']").wait_for()
-
-    def clear(self):
-        """Take that file away again."""
-        self.click("#upload button[aria-label=Clear]")
-        self.page.locator("#upload input[type=file]").wait_for(state="attached")
+        """Open a picture of one's own."""
+        self.page.set_input_files("input[type=file]", path)
 
     def warned(self, words):
         """Wait for a message, which has to be one sentence, and close it."""

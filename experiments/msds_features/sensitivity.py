@@ -31,7 +31,7 @@ RANDOM = np.random.default_rng(SEED)
 
 def drawn(kind: msds.Kind, split: str) -> tuple[Tensor, Array]:
     """Images and their ovals."""
-    images, labels = msds.generate(kind, COUNT, split=split, workers=0)
+    images, labels, _ = next(msds.stream(kind, COUNT, split=split, workers=0, chunk=COUNT))
     return torch.from_numpy(images), labels["ovals"]
 
 

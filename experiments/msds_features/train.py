@@ -188,7 +188,7 @@ def main() -> None:
 
     reader, tests = load_reader(), {}
     for kind in msds.KINDS:
-        images, labels = msds.generate(kind, TESTS, split="test", workers=0)
+        images, labels, _ = next(msds.stream(kind, TESTS, split="test", chunk=TESTS))
         truth, found = torch.from_numpy(labels["ovals"]), reader.read(torch.from_numpy(images))
         tests[kind] = {
             "accuracy": asdict(accuracy(found, truth)),

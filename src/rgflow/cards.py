@@ -15,7 +15,7 @@ from typing import Annotated, Any, Self
 from pydantic import BeforeValidator, ValidatorFunctionWrapHandler, WrapValidator
 
 from rgflow.config import TrainConfig
-from rgflow.files import CARD, PAGE, replacing, to_yaml, write_json
+from rgflow.files import CARD, PAGE, replacing, write_json
 from rgflow.kinds import flat, sizes_in_words
 from rgflow.presets import PRESETS
 from rgflow.reading import instance, read_json, reason
@@ -314,17 +314,9 @@ class Card:
         """The card for people, in Markdown, with what the Hugging Face hub shows of a model."""
         from jinja2 import Environment
 
-        mine = flat(self.config.to_dict())
-        starts = [
-            (start, to_yaml({name: x for name, x in theirs.items() if mine.get(name) != x}))
-            for start in self.training.starts
-            if start.config and (theirs := flat(start.config.to_dict()))
-        ]
         template = resources.files("rgflow").joinpath("page.md").read_text(encoding="utf-8")
         environment = Environment(trim_blocks=True, keep_trailing_newline=True)
-        return environment.from_string(template).render(
-            card=self, settings=to_yaml(self.config), starts=starts
-        )
+        return environment.from_string(template).render(card=self)
 
 
 def _as_words(config: TrainConfig) -> list[str]:

@@ -156,8 +156,10 @@ class Outputs:
             )
         if self._overwrite or not self._covers(path) or not os.path.lexists(path):
             return
-        key, digest = self._made.get(self._name(path), ("", ""))
-        if key != self._key or digest != _digest(path):
+        ours = self._key, _digest(path)
+        if self._made.get(self._name(path)) != ours:
+            self._read()  # what processes have written that share the work
+        if self._made.get(self._name(path)) != ours:
             raise ValueError(
                 f"Expected names that are free; {path} is there, and this command with these "
                 "settings didn't write it: name another --out, or add --overwrite."
@@ -329,7 +331,8 @@ def lines(path: Path, what: str) -> list[dict[str, Any]]:
         raise DamagedError(f"Expected {what}; {path} is a link: remove it.")
     found = read_lines(path, what)
     content = path.read_bytes()
-    os.truncate(path, content.rfind(b"\n") + 1)
+    if not content.endswith(b"\n"):
+        os.truncate(path, content.rfind(b"\n") + 1)
     return found
 
 

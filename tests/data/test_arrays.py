@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rgflow.data import Images, load
+from rgflow.data import load
 from rgflow.data.images import Array
 from rgflow.data.source import SPLITS
 
@@ -73,36 +73,6 @@ def test_an_array_per_split(tmp_path: Path, names: dict[str, str]) -> None:
     else:
         assert sorted(found["train"] + found["validation"]) == [*range(30)]
         assert found["validation"]
-
-
-def test_labels(tmp_path: Path) -> None:
-    np.savez(tmp_path / "a.npz", images=numbered(30), labels=np.arange(30) % 7)
-    data = load(f"npz:{tmp_path}/a.npz", height=8, width=8)
-    assert data.labels["class"].tolist() == [n % 7 for n in data.images[:, 0, 0, 0].tolist()]
-    np.savez(tmp_path / "b.npz", x_train=numbered(30), y_train=np.arange(30)[:, None])
-    data = load(f"npz:{tmp_path}/b.npz", height=8, width=8)
-    assert data.labels["class"].tolist() == data.images[:, 0, 0, 0].tolist()
-    splits = {"x_train": numbered(30), "x_val": numbered(5), "x_test": numbered(5)}
-    np.savez(tmp_path / "c.npz", **splits, y_val=np.arange(5), labels=np.arange(5))  # type: ignore[arg-type]
-    data = load(f"npz:{tmp_path}/c.npz", "validation", height=8, width=8)
-    assert data.labels["class"].tolist() == data.images[:, 0, 0, 0].tolist()
-    assert load(f"npz:{tmp_path}/c.npz", "test", height=8, width=8).labels == {}
-
-
-@pytest.mark.parametrize("name", ["labels", "y", "train_labels", "y_train"])
-def test_labels_that_do_not_fit(tmp_path: Path, name: str) -> None:
-    def data(labels: Array) -> Images:
-        np.savez(tmp_path / "a.npz", images=numbered(40), **{name: labels})  # type: ignore[arg-type]
-        return load(f"npz:{tmp_path}/a.npz", height=8, width=8)
-
-    for wrong in (np.arange(39), np.arange(41)[:, None], np.ones(39, bool), np.int64(3)):
-        message = rf"Expected 40 labels in {name} of .*a.npz, one per image; got shape \[.*; add "
-        with pytest.raises(ValueError, match=message):
-            data(np.asarray(wrong))
-    truths = data(np.arange(40) % 3 == 0)
-    chosen = truths.images[:, 0, 0, 0].astype(int)
-    assert truths.labels["class"].tolist() == (chosen % 3 == 0).astype(int).tolist()
-    assert data(np.array(["cat", "dog"])).labels == {}  # what classes are called
 
 
 def test_archives_that_are_none(tmp_path: Path) -> None:

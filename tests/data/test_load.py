@@ -17,9 +17,9 @@ from rgflow.kinds import trust
 
 
 @pytest.mark.parametrize("split", ["train", "validation", "test"])
-def test_msds_is_what_generate_makes(split: Split) -> None:
+def test_msds_is_what_stream_makes(split: Split) -> None:
     data = load("msds2", split, count=5, seed=9)
-    images, labels = msds.generate("msds2", 5, split=split, seed=9)
+    images, labels, _ = next(msds.stream("msds2", 5, split=split, seed=9))
     assert data.name == "msds2"
     np.testing.assert_array_equal(data.images, images)
     assert data.labels.keys() == labels.keys()

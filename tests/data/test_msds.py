@@ -11,7 +11,7 @@ from scipy import stats
 
 from rgflow.data import load, msds
 from rgflow.data.images import Array, Pixels
-from rgflow.data.source import SPLITS
+from rgflow.data.source import SPLITS, Split
 
 KINDS: tuple[msds.Kind, ...] = ("msds1", "msds2")
 
@@ -29,14 +29,22 @@ def literal(ovals: Array) -> Pixels:
     return np.asarray(image).transpose(2, 0, 1)
 
 
+def drawn(
+    kind: msds.Kind, count: int, split: Split = "train", seed: int = 0
+) -> tuple[Pixels, msds.Labels]:
+    """All images in one chunk, and their labels."""
+    whole = msds.stream(kind, count, split=split, seed=seed, workers=0, chunk=count)
+    return next(whole)[:2]
+
+
 @pytest.fixture(scope="module", params=KINDS)
 def made(request: pytest.FixtureRequest) -> tuple[msds.Kind, Pixels, msds.Labels]:
-    return request.param, *msds.generate(request.param, 2_000, workers=0)
+    return request.param, *drawn(request.param, 2_000)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_same_bytes_as_the_literal_generator(kind: msds.Kind) -> None:
-    images, labels = msds.generate(kind, 200, seed=3)
+    images, labels = drawn(kind, 200, seed=3)
     for image, ovals in zip(images, labels["ovals"], strict=True):
         np.testing.assert_array_equal(image, literal(ovals))
 
@@ -54,7 +62,7 @@ def test_same_bytes_at_special_angles(angle: float) -> None:
 def test_bytes_depend_on_neither_workers_nor_chunks(
     kind: msds.Kind, workers: int, chunk: int
 ) -> None:
-    images, labels = msds.generate(kind, 60, split="test", seed=1, workers=0)
+    images, labels = drawn(kind, 60, split="test", seed=1)
     chunks = list(msds.stream(kind, 60, split="test", seed=1, workers=workers, chunk=chunk))
     np.testing.assert_array_equal(np.concatenate([c.images for c in chunks]), images)
     for name, label in labels.items():
@@ -63,7 +71,7 @@ def test_bytes_depend_on_neither_workers_nor_chunks(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_images_are_reached_by_number(kind: msds.Kind) -> None:
-    images, labels = msds.generate(kind, 10)
+    images, labels = drawn(kind, 10)
     np.testing.assert_array_equal(msds.endless(kind)(6, 4), images[6:])
     later = msds.sample(kind, 4, split="train", seed=0, start=6)
     np.testing.assert_array_equal(later["ovals"], labels["ovals"][6:])
@@ -72,7 +80,7 @@ def test_images_are_reached_by_number(kind: msds.Kind) -> None:
 def test_streams_differ() -> None:
     """By kind, split and seed; the splits share no image."""
     streams = [
-        msds.generate(kind, 3, split=split, seed=seed)[0].tobytes()
+        drawn(kind, 3, split=split, seed=seed)[0].tobytes()
         for kind in KINDS
         for split in SPLITS
         for seed in (0, 1)
@@ -196,7 +204,8 @@ def test_labels_are_all_there_is(made: tuple[msds.Kind, Pixels, msds.Labels]) ->
 
 def test_a_script_needs_no_main_guard() -> None:
     """Workers don't run the user's script again, as those of multiprocessing would."""
-    script = "from rgflow.data import msds; print(msds.generate('msds1', 4, workers=2)[0].shape)"
+    made = "next(msds.stream('msds1', 4, workers=2)).images"
+    script = f"from rgflow.data import msds; print({made}.shape)"
     code = f"import sys; sys.path[:] = {sys.path!r}\n{script}"
     done = subprocess.run(
         [sys.executable, "-"], input=code, capture_output=True, text=True, timeout=60, check=True
@@ -207,9 +216,9 @@ def test_a_script_needs_no_main_guard() -> None:
 
 def test_errors() -> None:
     with pytest.raises(ValueError, match="Expected kind to be msds1 or msds2; got 'msds3'"):
-        msds.generate("msds3", 4)  # type: ignore[arg-type]
+        msds.stream("msds3", 4)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"Expected count to be at least 1; got 0"):
-        msds.generate("msds1", 0)
+        msds.stream("msds1", 0)
     message = "Expected msds1 at its only size, .*; got 64, 32, 3 and crop None"
     with pytest.raises(ValueError, match=message):
         load("msds1", height=64)

@@ -20,38 +20,30 @@ class State:
     Attributes:
         opened: The model.
         image: The current image.
-        base: The image that resets lead to, before latents were moved.
         mask: What to repair.
         samples: Images drawn together, to choose from.
         second: The image to mix with.
         first: The image that was mixed with it, if the current one is a mixture.
         shares: The share of the second image in it, level by level.
         chosen: Latents that have sliders.
-        original: The image before it was repaired.
         completions: What may fill the mask, to choose from.
-        start: The state that the completions belong to.
-        message: What the repair panel says.
     """
 
     opened: OpenModel
     image: LatentImage
-    base: LatentImage
     mask: Mask
     samples: tuple[LatentImage, ...] = ()
     second: LatentImage | None = None
     first: LatentImage | None = None
     shares: tuple[float, ...] = ()
     chosen: tuple[Address, ...] = ()
-    original: LatentImage | None = None
     completions: tuple[LatentImage, ...] = ()
-    start: "State | None" = None
-    message: str = ""
 
 
 def initial(opened: OpenModel, image: LatentImage) -> State:
     """The state of an image that nothing has been done to."""
     empty = np.zeros(opened.flow.image_shape[1:], dtype=bool)
-    return State(opened=opened, image=image, base=image, mask=empty)
+    return State(opened=opened, image=image, mask=empty)
 
 
 @dataclass(eq=False)

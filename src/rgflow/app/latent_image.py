@@ -22,13 +22,13 @@ class LatentImage:
         pixels: uint8 [C, H, W].
         latents: The latents of this one image, in float64.
         caption: How the image was made, in a few words.
-        notes: More about the image, as HTML.
+        edited: What was done to its latents last.
     """
 
     pixels: Tensor
     latents: Latents
     caption: str
-    notes: str = ""
+    edited: str = ""
 
 
 def decoded(opened: OpenModel, z: Latents, caption: str) -> LatentImage:

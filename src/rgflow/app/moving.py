@@ -93,11 +93,6 @@ def set_values(work: Workspace, new: Sequence[float]) -> None:
         work.edit(_moved(work, new), "latents moved")
 
 
-def reset(work: Workspace) -> None:
-    """Go back to the image before latents were moved."""
-    work.change(work.state.base)
-
-
 def zero(work: Workspace, level: int) -> None:
     """Set all latents of a level to 0."""
     z = work.image.latents
@@ -116,9 +111,3 @@ def redraw(work: Workspace, level: int, seed: int, temperature: float) -> None:
     new = work.opened.flow.draw_each([seed], temperature).to(torch.float64)
     z = work.image.latents.replace(level, new.levels[level])
     work.edit(z, f"level {level} drawn anew")
-
-
-def restore(work: Workspace, level: int) -> None:
-    """Restore the latents that a level had before any were moved."""
-    z = work.image.latents.replace(level, work.state.base.latents.levels[level])
-    work.edit(z, f"level {level} as it was")

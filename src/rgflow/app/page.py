@@ -1,8 +1,7 @@
-"""What panels and drawers share: events that reach a workspace, and common components."""
+"""What panels share: events that reach a workspace, and common components."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import resources
 from typing import Any
@@ -64,8 +63,8 @@ class Page:
         Args:
             components: The components.
             function: Their values, one each, from the workspace.
-            by: What the values depend on. Nothing is sent while it stays the same: for a slider
-                that is being moved, the server's answer would be out of date.
+            by: What the values depend on, by default themselves. Nothing is sent while it stays the
+                same: for a slider that is being moved, the server's answer would be out of date.
         """
         self.updated += components
         self._shown.append((function, len(components), by))
@@ -74,19 +73,15 @@ class Page:
         """The values of all components that are kept up to date; those that the page already has
         are left out."""
         found: list[Any] = []
-        for function, count, by in self._shown:
-            now = by and by(work)
-            if by and work.view.sent.get(len(found)) == now:
-                found += [gr.skip()] * count
-                continue
-            if by:
-                work.view.sent[len(found)] = now
-            found += function(work)
-        for k, (component, value) in enumerate(zip(self.updated, found, strict=True)):
-            if isinstance(value, str) and component is not self.canvas:
-                if work.view.sent.get(k) == hash(value):
-                    found[k] = gr.skip()
-                work.view.sent[k] = hash(value)
+        for k, (function, count, by) in enumerate(self._shown):
+            values = [] if by else function(work)
+            now = by(work) if by else hash(repr(values))
+            if work.view.sent.get(k) == now:
+                values = [gr.skip()] * count
+            elif by:
+                values = function(work)
+            work.view.sent[k] = now
+            found += values
         return found
 
     def on(
@@ -118,9 +113,7 @@ class Page:
             words: What is under way, for whoever waits longer than half a second.
             options: Options of Gradio.
         """
-        js = options.pop("js", CONNECTED)
-        if words:
-            js = js.replace("=> {", f"=> {{ window.rgflow.busy({json.dumps(words)});", 1)
+        busy = f"=> {{ window.rgflow.busy({json.dumps(words)});" if words else "=> {"
 
         def call(request: gr.Request, data: tuple[Any, ...], values: tuple[Any, ...]) -> Any:
             with self.sessions.using(str(request.session_hash)) as work:
@@ -156,14 +149,14 @@ class Page:
                     "show_progress": "hidden",
                     "api_visibility": "private",
                     "trigger_mode": "multiple",  # nothing that a person does is lost
-                    "js": js,
+                    "js": CONNECTED.replace("=> {", busy, 1),
                     **options,
                 },
             )
             if words:
                 dependency.then(None, js="() => window.rgflow.rest()")
 
-        self.when_built(wire)
+        self._wires.append(wire)
 
     def live(
         self,
@@ -198,12 +191,8 @@ class Page:
             self.on(one.input, moved, inputs, [self.canvas], apply_pending=False, **how)
             self.on(one.release, released, inputs, apply_pending=False)
 
-    def when_built(self, wire: Callable[[], Any]) -> None:
-        """Call a function when all components are built."""
-        self._wires.append(wire)
-
     def wire(self) -> None:
-        """Call these functions, as all components are built now."""
+        """Connect all events, as all components are built now."""
         for wire in self._wires:
             wire()
 
@@ -211,17 +200,6 @@ class Page:
 def set_view(name: str) -> Handler:
     """A handler that sets an attribute of the view."""
     return lambda work, value=None: setattr(work.view, name, value)
-
-
-@contextmanager
-def drawer(name: str, title: str) -> Iterator[Any]:
-    """A drawer, which buttons open over the page and close."""
-    with gr.Column(elem_id=f"drawer-{name}", elem_classes="drawer") as column:
-        with gr.Row(elem_classes="drawer-head"):
-            gr.Markdown(f"## {title}")
-            closing = gr.Button("Close", size="sm", elem_classes="drawer-close", scale=0)
-            closing.click(None, js=f"() => window.rgflow.close('{name}')")
-        yield column
 
 
 def seed_from(seed: float | None) -> int:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from rgflow.app import views
 from rgflow.app.page import Page
@@ -19,16 +19,12 @@ class Panel:
         help: One sentence about the panel.
         opening: What is under way while it opens, if that may take long.
         hints: One sentence about each of its components, by `elem_id`; # stands for any number.
-        tour: What the tour says of it; empty: nothing.
-        tour_click: What the tour clicks when it comes to the panel, such as #draw.
     """
 
     title: ClassVar[str]
     help: ClassVar[str] = ""
     opening: ClassVar[str] = ""
     hints: ClassVar[Mapping[str, str]] = {}
-    tour: ClassVar[str] = ""
-    tour_click: ClassVar[str] = ""
 
     @property
     def elem_id(self) -> str:
@@ -47,13 +43,7 @@ class Panel:
         """What the marks over the image mean, as HTML."""
         return ""
 
-    def notes(self, work: Workspace) -> str:
-        """More about the image in its first line, as HTML."""
-        return ""
-
     @property
-    def script(self) -> dict[str, Any]:
-        """What `page.js` needs to know of it."""
-        steps = [[f"#{self.elem_id}-button", self.title, self.tour, self.tour_click]]
-        help = {**self.hints, f"{self.elem_id}-button": self.help}
-        return {"help": help, "steps": steps if self.tour else []}
+    def script(self) -> dict[str, str]:
+        """What `page.js` needs to know of it: a sentence of help for every component."""
+        return {**self.hints, f"{self.elem_id}-button": self.help}

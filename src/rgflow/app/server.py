@@ -18,7 +18,7 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from starlette.routing import Mount
 
 from rgflow import __version__, trained
-from rgflow.app.drawers import MAX_UPLOAD
+from rgflow.app.bar import MAX_UPLOAD
 from rgflow.app.gate import MAX_BUFFERED, Gate, Limit, is_local
 from rgflow.app.layout import MAX_PAGES, build
 from rgflow.app.models import ModelStore
@@ -163,7 +163,7 @@ def _script(shown: Iterable[Panel]) -> str:
     """The script of the page of latents, with what it needs to know."""
     known = json.dumps([panel.script for panel in shown]).replace("<", "\\u003c")
     scripts = static("download.js") + static("page.js")
-    return f"<script>const MAX_UPLOAD = {MAX_UPLOAD}, PANELS = {known};\n{scripts}</script>"
+    return f"<script>const PANELS = {known};\n{scripts}</script>"
 
 
 def serve(

@@ -52,15 +52,14 @@ def canvas(
     image: Tensor | None = None,
     outlines: Iterable[tuple[Mask, str]] = (),
     paint: bool = False,
-    filled: bool = False,
 ) -> str:
     """The current image, as `canvas.js` draws it.
 
     Args:
         image: Another image to show instead, uint8 [C, H, W].
         outlines: Masks [H, W] to draw the edges of, each with a colour.
-        paint: Whether a mask is painted instead of pixels picked.
-        filled: Whether the mask has been filled in, so that only its edge is drawn.
+        paint: Whether a mask is painted instead of pixels picked. Once it has been filled in, only
+            its edge is drawn.
     """
     shown = work.image.pixels if image is None else image
     height, width = shown.shape[1:]
@@ -76,7 +75,7 @@ def canvas(
             ],
             "mask": packed(work.state.mask.astype(np.uint8)),
             "paint": paint,
-            "filled": filled or bool(work.state.completions),
+            "filled": bool(work.state.completions),
             "label": f"The current image, {work.image.caption}, {width} by {height} pixels. Arrow "
             f"keys move a cursor, Enter {'paints' if paint else 'picks a pixel'}.",
         }

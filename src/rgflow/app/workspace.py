@@ -13,29 +13,12 @@ from torch import Tensor
 from rgflow.app.history import History, State, initial
 from rgflow.app.latent_image import LatentImage, decoded, encoded, sampled
 from rgflow.app.models import OpenModel
-from rgflow.latents import Address, Latents
+from rgflow.latents import Latents
 
 NOISE_DRAWS = 4
 """Draws of the noise with which bits per dimension are measured."""
 SAMPLE_TEMPERATURE = 0.8
 """Temperature of samples, unless the user sets another."""
-
-
-@dataclass(frozen=True, eq=False)
-class Step:
-    """A step of a repair that is under way.
-
-    Attributes:
-        start: The state that is repaired.
-        number: Of the step.
-        log_p: Of the likeliest image so far, in nats.
-        image: The image, uint8 [C, H, W].
-    """
-
-    start: State
-    number: int
-    log_p: float
-    image: Tensor
 
 
 @dataclass(eq=False)
@@ -46,23 +29,13 @@ class View:
         panel: The title of the open panel; empty: the first one.
         level: The level whose latents are shown; none: the highest.
         pixel: The row and column picked.
-        overlay: Whether fields and cones are drawn over the image.
-        latents: The latents whose receptive fields are shown.
-        mixtures: What the mix panel shows.
-        sent: What components show, or what that depends on, by the number of the first of them.
+        sent: What groups of components show, or what that depends on, by their numbers.
     """
 
     panel: str = ""
     level: int | None = None
     pixel: tuple[int, int] | None = None
-    overlay: bool = True
-    latents: list[Address] = field(default_factory=list)
-    mixtures: list[LatentImage] = field(default_factory=list)
     sent: dict[int, object] = field(default_factory=dict)
-
-    def show(self, panel: str) -> None:
-        """Open a panel."""
-        self.panel = panel
 
 
 class Workspace(History):
@@ -75,9 +48,7 @@ class Workspace(History):
         view: How the page looks.
         pending: Applies the values of sliders that are still being moved; none: no slider is.
         slider_revision: The revision that the sliders show; it stays while only they move.
-        repairing: Whether a repair is running.
-        step: Its last step; none: there is none yet.
-        stopping: Set to stop it.
+        stopping: Set to stop a running repair.
     """
 
     def __init__(self, opened: OpenModel) -> None:
@@ -85,8 +56,7 @@ class Workspace(History):
         self.view = View()
         self.pending: Callable[[], None] | None = None
         self.slider_revision = 0
-        self.repairing = self.stopping = False
-        self.step: Step | None = None
+        self.stopping = False
         self._cache: dict[str, tuple[tuple[Any, ...], Any]] = {}
 
     @property
@@ -139,8 +109,7 @@ class Workspace(History):
         self.slider_revision = revision
 
     def open(self, opened: OpenModel) -> None:
-        """Start again with another model, and stop a running repair."""
-        self.stopping = True
+        """Start again with another model."""
         self.commit(initial(opened, sampled(opened, [0], SAMPLE_TEMPERATURE)[0]))
 
     def take(self, image: LatentImage) -> None:
@@ -157,11 +126,11 @@ class Workspace(History):
         """Replace the current image by a changed version, if it differs."""
         if not torch.equal(image.latents.flat(), self.image.latents.flat()):
             dropped: dict[str, Any] = {"first": None, "shares": (), "completions": ()}
-            self.commit(replace(self.state, image=image, message="", **dropped))
+            self.commit(replace(self.state, image=image, **dropped))
 
     def edit(self, z: Latents, how: str) -> None:
-        """Change the latents of the current image; its caption says how."""
-        self.change(decoded(self.opened, z, f"{self.state.base.caption}, {how}"))
+        """Change the latents of the current image; `how` says in a few words what was done."""
+        self.change(replace(decoded(self.opened, z, self.image.caption), edited=how))
 
     def sample(self, seeds: Iterable[int], temperature: float | list[float]) -> None:
         """Draw images, one for every seed, and take the first."""

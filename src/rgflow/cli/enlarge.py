@@ -11,6 +11,9 @@ from rgflow.files import expanded
 from rgflow.outputs import Source, check_space, keeping
 from rgflow.text import say, share_bar
 
+MAX_RESULT = 250_000_000
+"""Maximum number of pixels of a result, unless --limit is higher: 3 GB of memory."""
+
 
 def run(arguments: Sequence[str]) -> None:
     """Parse, enlarge and write; a `ValueError` says a user's mistake."""
@@ -53,9 +56,10 @@ def run(arguments: Sequence[str]) -> None:
         path = source.path
         picture = read(path, settings.background, most=pixels)
         height, width = (settings.factor * size for size in picture.size)
-        if height * width > pixels:
+        largest = max(pixels, MAX_RESULT)
+        if height * width > largest:
             raise ValueError(
-                f"Expected a result of at most {pixels / 1e6:.0f} megapixels; {path.name} would "
+                f"Expected a result of at most {largest / 1e6:.0f} megapixels; {path.name} would "
                 f"have {height * width / 1e6:.0f}: use a smaller --factor, or raise --limit."
             )
         results.check(named(picture.image, source.out(f"*{path.suffix}")))

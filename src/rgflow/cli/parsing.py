@@ -119,7 +119,7 @@ class Parser(ArgumentParser):
 
     def limit(self) -> None:
         """The option for the size of pictures that are read (`most`)."""
-        self._option("limit", float, None, "megapixels of a picture at the most; by default 250")
+        self._option("limit", float, None, "megapixels of a picture at the most; by default 64")
         self.checks.append(("limit", lambda what, value: check_at_least(what, value, 0)))
 
     def data(self) -> None:

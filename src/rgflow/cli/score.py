@@ -2,11 +2,13 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from rgflow.cli.parsing import Parser, parse
-from rgflow.files import expanded
+from rgflow.cli.parsing import Parser, most, parse
+from rgflow.files import expanded, locked
+from rgflow.outputs import LeftOutError, Outputs
 from rgflow.text import Screen, many, say, table
 
 MAX_SHOWN = 30
@@ -32,8 +34,9 @@ def run(arguments: Sequence[str]) -> None:
     )
     options.add_argument("paths", nargs="+", type=str, help=what)
     options.word("model", "photos", "a model of photographs: its name or folder, or a run")
-    options.word("out", None, "a .csv, .parquet or .jsonl file for the table")
+    options.out(None, "a .csv, .parquet or .jsonl file for the table")
     options.word("background", "white", "the colour behind transparent pixels")
+    options.limit()
     options.flag("download", "allow hf:NAME to be read from the hub")
     options.several(
         "codecs",
@@ -55,6 +58,7 @@ def run(arguments: Sequence[str]) -> None:
 
     from rgflow import trained
     from rgflow.photographs.collections import shards
+    from rgflow.photographs.pictures import MAX_PIXELS
     from rgflow.photographs.scoring import check_windows
     from rgflow.training.optimisation import prepare_machine
 
@@ -64,30 +68,43 @@ def run(arguments: Sequence[str]) -> None:
     rank, world = (int(os.environ.get(k, least)) for k, least in (("RANK", 0), ("WORLD_SIZE", 1)))
     if world > 1 and out is None:
         raise ValueError("Expected --out when several processes share the work; got none.")
-    work, old = Work(
+    work = Work(
         flow=flow,
         model=settings.model,
         shards=shards(settings.paths, settings.download),
         background=settings.background,
         codecs=codecs,
+        most=most(settings, MAX_PIXELS),
         folder=out.with_name(f"{out.name}.parts") if out else None,
-    ).begin(trained.fingerprint(flow))
-    if old:
-        say(
-            f"Pictures or the model changed since the last run: the results of "
-            f"{len(work.finished())} of {many(len(work.shards), 'shard')} are kept."
-        )
-    mine = work.shards[rank::world]
-    rows = [row for shard in mine for row in work.rows(shard)]
-    if out:
-        collected = collect(work)
-        if collected is None:
-            say(f"{many(len(mine), 'shard')} done; other processes are still at work.")
-            return
-        rows = collected
-        write(out, rows)
-        for path in old:
-            path.unlink(missing_ok=True)
+    )
+    with ExitStack() as stack:
+        if out and work.folder:
+            inputs = [Path(place) for shard in work.shards for place in shard.places]
+            overwrite = settings.overwrite
+            result = Outputs(out, inputs, work.what(), overwrite=overwrite, home=work.folder)
+            stack.enter_context(result.guarded(shared=world > 1))
+            result.check(out)
+            if world > 1:
+                mine = work.folder / f"rank-{rank}"
+                mine.touch()
+                if not stack.enter_context(locked(mine)):
+                    raise ValueError(f"Expected {out} to itself; other processes write it.")
+        work, old = work.begin(trained.fingerprint(flow), overwrite=settings.overwrite)
+        if old:
+            say(
+                f"Pictures or the model changed since the last run: the results of "
+                f"{len(work.finished())} of {many(len(work.shards), 'shard')} are kept."
+            )
+        rows = [row for shard in work.shards[rank::world] for row in work.rows(shard)]
+        if out:
+            collected = collect(work)
+            if collected is None:
+                say(f"{many(len(work.shards[rank::world]), 'shard')} done; others still work.")
+                return
+            rows = collected
+            write(out, rows)
+            for path in old:
+                path.unlink(missing_ok=True)
     _show(rows, codecs, out)
 
 
@@ -111,8 +128,10 @@ def _show(rows: Sequence[dict[str, Any]], codecs: Sequence[str], out: Path | Non
     if out:
         say(f"All results are in {out}.")
     bad = [row for row in rows if "error" in row]
+    for row in bad[: MAX_SHOWN * (len(rows) > 1)]:
+        say(f"left out: {row['file']}: {row['error']}")
     if bad:
-        raise ValueError(
+        raise (LeftOutError if len(rows) > 1 else ValueError)(
             f"{many(len(bad), 'picture')} of {len(rows)} couldn't be scored; the first error: "
             f"{bad[0]['error']}"
         )

@@ -16,12 +16,7 @@ Positive = Annotated[int, Ge(1)]
 NotNegative = Annotated[int, Ge(0)]
 Rate = Annotated[float, Ge(0)]
 Decay = Annotated[float, Ge(0), Lt(1)]
-
-
-def _in_order(levels: tuple[int, ...] | None) -> tuple[int, ...] | None:
-    if levels and min(levels) < 0:
-        raise ValueError(f"Expected train_levels to be at least 0; got {min(levels)}.")
-    return levels and tuple(sorted(set(levels)))
+IN_ORDER = AfterValidator(lambda levels: tuple(sorted(set(levels))))
 
 
 @config
@@ -35,7 +30,7 @@ class TrainConfig(Config):
     pretrained: Annotated[str | None, MinLen(1)] = None
     """Start from the weights of this model: a run folder, a model folder, or the name of an
     included model. The flow must be the same. None: new weights."""
-    train_levels: Annotated[tuple[int, ...] | None, MinLen(1), AfterValidator(_in_order)] = None
+    train_levels: Annotated[tuple[NotNegative, ...], MinLen(1), IN_ORDER] | None = None
     """Levels whose weights are trained; the others keep their initial weights. None: all."""
     objective: Objective = field(default_factory=MaximumLikelihood)
     """What a step minimises: likelihood, or a class of your own by its import path."""
@@ -80,7 +75,7 @@ class TrainConfig(Config):
     muon_decay: Rate = 0.02
     """Weight decay of Muon: weights shrink by this times the learning rate in every step, so no
     singular value exceeds its inverse."""
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
     """Decay rates of AdamW's two moments."""
     warmup: NotNegative = 50
     """Steps over which the learning rate rises from 0."""
@@ -120,9 +115,6 @@ class TrainConfig(Config):
         return super().from_dict(training_of_earlier(values))
 
     def __post_init__(self) -> None:
-        for beta in self.betas:
-            if not 0 <= beta < 1:
-                raise ValueError(f"Expected betas to be at least 0 and below 1; got {beta}.")
         if self.optimizer == "muon" and not self.model.map.has_matrices:
             raise ValueError(
                 f"Expected optimizer adamw for the map {self.model.map.kind}, whose layers are "

@@ -54,37 +54,11 @@ def source(request: Request) -> Source:
     )
 
 
-def generate(
-    kind: Kind,
-    count: int,
-    *,
-    split: Split = "train",
-    seed: int = 0,
-    workers: int | None = None,
-) -> tuple[Pixels, Labels]:
-    """All images of a `stream` at once, uint8 [N, 3, 32, 32], and their labels.
-
-    Args:
-        kind: As of `stream`.
-        count: As of `stream`.
-        split: As of `stream`.
-        seed: As of `stream`.
-        workers: As of `stream`.
-
-    >>> images, labels = generate("msds2", 4)
-    >>> images.shape, {name: label.shape for name, label in labels.items()}
-    ((4, 3, 32, 32), {'ovals': (4, 4, 4, 6), 'base_angle': (4,)})
-    """
-    made = list(stream(kind, count, split=split, seed=seed, workers=workers))
-    images = np.concatenate([chunk.images for chunk in made])
-    return images, {name: np.concatenate([c.labels[name] for c in made]) for name in made[0].labels}
-
-
 def endless(kind: Kind) -> Callable[[int, int], Pixels]:
     """Training images without an end, of which `load` has the first: a function of the number of
     the first one, and how many.
 
-    >>> (endless("msds1")(2, 1) == generate("msds1", 3)[0][2:]).all()
+    >>> (endless("msds1")(2, 1) == next(stream("msds1", 3)).images[2:]).all()
     np.True_
     """
 

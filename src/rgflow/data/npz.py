@@ -14,7 +14,7 @@ import numpy as np
 from rgflow.data import splitting
 from rgflow.data.decoding import Decode, Target, pictures
 from rgflow.data.images import Array
-from rgflow.data.source import SPLITS, Chunk, Request, Source, Split, stamp
+from rgflow.data.source import Chunk, Request, Source, Split, stamp
 from rgflow.files import located
 from rgflow.reading import DamagedError, Npy, check_member, npy_header, opened, reason
 
@@ -23,17 +23,10 @@ WHOLE = ("images", "x", "arr_0")
 FREE_COUNT = 100_000
 """Maximum number of images in an archive of any size; beyond it, each image must take at least a
 byte."""
-WORDS = {
-    split: tuple(word for word, of in splitting.NAMES.items() if of == split) for split in SPLITS
-}
-"""Accepted array-name prefixes of each split."""
 
 
 def source(request: Request) -> Source:
     """The images in the archive of `npz:PATH`.
-
-    The label is `class` if there are integers or truth values named `SPLIT_labels` or `y_SPLIT`;
-    of a single array also `labels` or `y`.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -54,15 +47,13 @@ def source(request: Request) -> Source:
     part, numbers = splitting.members(sizes, request.split, path)
     images = arrays[part]
     last = _channels_last(path, images, headers[images])
-    labels = _labels(path, arrays, part, headers)
 
     def chunks(decode: Decode) -> Iterator[Chunk]:
         rows = _array(path, images)
         if rows.ndim == 4 and not last:
             rows = rows.transpose(0, 2, 3, 1)
         rows = rows.squeeze(3) if rows.shape[3:] == (1,) else rows
-        known = {"class": _array(path, labels).astype(np.int64).ravel()} if labels else {}
-        return decode(lambda n: target.fit(rows[n]), known)
+        return decode(lambda n: target.fit(rows[n]))
 
     return pictures(
         request,
@@ -74,7 +65,7 @@ def source(request: Request) -> Source:
         source="npz",
         file=[str(path), *stamp(path)],
         split=request.split,
-        version=3,
+        version=4,
     )
 
 
@@ -115,11 +106,10 @@ def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
 def _arrays(path: Path, headers: Mapping[str, Npy]) -> dict[Split, str]:
     """The names of the arrays of images, by split."""
     arrays: dict[Split, str] = {}
-    for split in SPLITS:
-        for word in WORDS[split]:
-            for name in (word, f"{word}_images", f"x_{word}"):
-                if name in headers:
-                    arrays.setdefault(split, name)
+    for word, split in splitting.NAMES.items():
+        for name in (word, f"{word}_images", f"x_{word}"):
+            if name in headers:
+                arrays.setdefault(split, name)
     if arrays:
         return arrays
     names = list(headers) if len(headers) == 1 else [name for name in WHOLE if name in headers]
@@ -129,27 +119,6 @@ def _arrays(path: Path, headers: Mapping[str, Npy]) -> dict[Split, str]:
             f"{', '.join(headers) or 'no array'}; rename it."
         )
     return {"train": names[0]}
-
-
-def _labels(
-    path: Path, arrays: Mapping[Split, str], part: Split, headers: Mapping[str, Npy]
-) -> str | None:
-    """The name of the array of labels that belongs to one of the arrays of images."""
-    count = headers[arrays[part]].shape[0]
-    names = [name for word in WORDS[part] for name in (f"{word}_labels", f"y_{word}")]
-    if len(arrays) == 1:  # else it isn't known of which array those are
-        names += ["labels", "y"]
-    for name in names:
-        if name in headers and headers[name].dtype.kind in "biu":
-            shape = headers[name].shape
-            if shape[:1] != (count,):
-                raise ValueError(
-                    f"Expected {count} labels in {name} of {path}, one per image; got shape "
-                    f"{list(shape)}; add those that are missing, or rename the array."
-                )
-            if shape[1:] in ((), (1,)):
-                return name
-    return None
 
 
 def _channels_last(path: Path, name: str, header: Npy) -> bool:

@@ -16,6 +16,7 @@ from rgflow.data import hugging_face
 from rgflow.data.archives import ARCHIVES, PICTURES, Archive
 from rgflow.files import expanded, located
 from rgflow.photographs.pictures import Picture, read
+from rgflow.reading import DamagedError
 
 FILES_OF_A_SHARD = 32
 """Picture files of a folder in one shard."""
@@ -51,27 +52,32 @@ class Shard:
         return found
 
     def pictures(
-        self, background: str, first: int = 0
+        self, background: str, most: int, first: int = 0
     ) -> Iterator[tuple[str, Picture | ValueError]]:
-        """Names and pictures, or what is wrong with them.
+        """Names and pictures, or what is wrong with them, or with the archive that they are in.
 
         Args:
             background: The colour behind transparent pixels.
+            most: Maximum number of pixels.
             first: Number of the picture to begin with.
 
         Raises:
-            ValueError: If an archive or a set can't be read.
+            ValueError: If a set of Hugging Face's `datasets` can't be read.
         """
         for name, where in self._files(first):
             found: Picture | ValueError
             try:
-                found = read(where if isinstance(where, Path) else _file(name, where), background)
+                if isinstance(where, Exception):
+                    raise where
+                file = where if isinstance(where, Path) else _file(name, where)
+                found = read(file, background, most=most)
             except (ValueError, OSError) as error:
                 found = ValueError(str(error))
             yield name, found
 
-    def _files(self, first: int) -> Iterator[tuple[str, Path | dict[str, Any]]]:
-        """Names, and files or encoded pictures as `datasets` has them."""
+    def _files(self, first: int) -> Iterator[tuple[str, Path | dict[str, Any] | Exception]]:
+        """Names, and files or encoded pictures as `datasets` has them; what is wrong with an
+        archive."""
         place, file = self.places[0], Path(self.places[0])
         if self.rows is not None:
             rows, column = hugging_face.encoded(self.rows, place)
@@ -79,8 +85,11 @@ class Shard:
                 yield f"{place}#{row.get('__key__', number)}", row[column]
         elif file.suffix.lower() in ARCHIVES:
             pictures = Archive(file)
-            for key, content in pictures.read(range(first, len(pictures))):
-                yield f"{place}#{key}", {"bytes": content}
+            try:
+                for key, content in pictures.read(range(first, len(pictures))):
+                    yield f"{place}#{key}", {"bytes": content}
+            except (DamagedError, OSError) as error:
+                yield place, error
         else:
             for place in self.places[first:]:
                 yield place, Path(place)

@@ -6,12 +6,13 @@ The rows are kept in a folder beside the table until all are there, so interrupt
     SHARD.jsonl           the rows of a shard that is finished
     SHARD.part            the rows of one that is begun
     SHARD-NUMBER.state    bits of the parts of the picture that is being scored
+    .rgflow.jsonl         the hash of the table that was written
 """
 
 import csv
 import hashlib
 import json
-import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -20,20 +21,26 @@ from typing import Any
 
 import torch
 
-from rgflow.checks import check_installed
-from rgflow.files import write_json, writing
+from rgflow.checks import check_installed, out_of_memory
+from rgflow.files import replacing, settle, write_json, writing
 from rgflow.flow import Flow
+from rgflow.outputs import lines
 from rgflow.photographs import codecs
 from rgflow.photographs.collections import Shard
-from rgflow.photographs.pictures import Picture
+from rgflow.photographs.pictures import MAX_PIXELS, Picture
 from rgflow.photographs.scoring import Done, bits
-from rgflow.reading import read_json, read_lines
-from rgflow.text import bars
+from rgflow.reading import read_json
+from rgflow.text import bars, printable
 
 Row = dict[str, Any]
 """Names and values: `file`, `width`, `height` and `channels`; `bits` per dimension, and its share
 `level_0`, `level_1`, … of every level; bits per dimension of codecs; `note`. Or `file` and
 `error`."""
+
+OWN = re.compile(r"\d{6}-[0-9a-f]{16}(-\d+)?\.(jsonl|part|state)")
+"""Names of the files of shards."""
+WHAT = "what an earlier run found"
+"""What is in these files."""
 
 
 def row(
@@ -82,6 +89,7 @@ class Work:
         shards: The pictures.
         background: The colour behind transparent pixels.
         codecs: Names of codecs.
+        most: Maximum number of pixels.
         folder: The folder of rows until all are there; None: nothing is kept.
     """
 
@@ -90,14 +98,16 @@ class Work:
     shards: Sequence[Shard]
     background: str = "white"
     codecs: Sequence[str] = ()
+    most: int = MAX_PIXELS
     folder: Path | None = None
 
-    def begin(self, fingerprint: str) -> tuple["Work", list[Path]]:
+    def begin(self, fingerprint: str, *, overwrite: bool = False) -> tuple["Work", list[Path]]:
         """The work under names that no other one has: with a hash of all that the results depend
         on, that is, weights, settings, and sizes and times of change of the files.
 
         Args:
             fingerprint: Hash of the flow.
+            overwrite: Whether the folder may be of other pictures or settings.
 
         Returns:
             The work, and the files of earlier work whose pictures or model have changed.
@@ -106,30 +116,34 @@ class Work:
             ValueError: If the folder is of other pictures or settings.
         """
         shards, old = [], list[Path]()
+        how: list[Any] = [fingerprint, self.background, self.codecs]
+        how += [self.most] * (self.most != MAX_PIXELS)
         for shard in self.shards:
-            what = [[fingerprint, self.background, self.codecs], shard.places, shard.stamps()]
+            what = [how, shard.places, shard.stamps()]
             mark = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
             shards.append(replace(shard, name=f"{shard.name}-{mark}"))
         if self.folder:
-            self._check(self.folder)
+            self._check(self.folder, overwrite)
             names = tuple(shard.name for shard in shards)
-            ours = (".jsonl", ".part", ".state")
-            files = [path for path in self.folder.iterdir() if path.suffix in ours]
+            files = [path for path in self.folder.iterdir() if OWN.fullmatch(path.name)]
             old = [path for path in files if not path.name.startswith(names)]
         return replace(self, shards=shards), old
 
-    def _check(self, folder: Path) -> None:
-        what = {
+    def what(self) -> dict[str, Any]:
+        """What is scored, and how."""
+        return {
             "model": self.model,
             "background": self.background,
             "codecs": self.codecs,
             "files": [list(shard.places) for shard in self.shards],
         }
+
+    def _check(self, folder: Path, overwrite: bool) -> None:
         kept = folder / "what.json"
-        if not kept.is_file():
-            folder.mkdir(parents=True, exist_ok=True)
-            write_json(kept, what)
-        elif read_json(kept, "a list of pictures, as rgflow score writes it") != what:
+        if overwrite or not kept.is_file():
+            with writing(kept):
+                write_json(kept, self.what())
+        elif read_json(kept, "a list of pictures, as rgflow score writes it") != self.what():
             raise ValueError(
                 f"Expected the pictures and settings whose results are in {folder}; got others: "
                 f"delete it, or name another --out."
@@ -150,28 +164,29 @@ class Work:
             ValueError: If the shard can't be read.
         """
         if not self.folder:
-            for name, picture in shard.pictures(self.background):
+            for name, picture in shard.pictures(self.background, self.most):
                 yield self._row(name, picture, None)
             return
         whole, part = (self.folder / f"{shard.name}.{ending}" for ending in ("jsonl", "part"))
         if not whole.is_file():
-            first = len(_lines(part))
-            with part.open("a") as file:
+            first = len(lines(part, WHAT))
+            with writing(part), part.open("a") as file:
                 for number, (name, picture) in enumerate(
-                    shard.pictures(self.background, first), first
+                    shard.pictures(self.background, self.most, first), first
                 ):
                     state = self.folder / f"{shard.name}-{number}.state"
                     file.write(json.dumps(self._row(name, picture, state)) + "\n")
                     file.flush()
                     state.unlink(missing_ok=True)
-            part.rename(whole)
-        yield from _lines(whole)
+            settle(part, whole)
+        yield from lines(whole, WHAT)
 
     def _row(self, name: str, picture: Picture | ValueError, state: Path | None) -> Row:
         """A row with its file; `state` keeps the bits of parts while they are scored."""
+        name = printable(name)  # as not every name is text
         if isinstance(picture, ValueError):
-            return {"file": name, "error": str(picture)}
-        done = {one["part"]: one["bits"] for one in (_lines(state) if state else [])}
+            return {"file": name, "error": printable(str(picture))}
+        done = {one["part"]: one["bits"] for one in (lines(state, WHAT) if state else [])}
         with ExitStack() as stack:
             kept = stack.enter_context(state.open("a")) if state else None
             shown = stack.enter_context(bars())
@@ -187,6 +202,10 @@ class Work:
                 made = row(self.flow, picture, self.codecs, done=done, progress=progress)
             except ValueError as error:
                 made = {"error": str(error)}
+            except (MemoryError, RuntimeError) as error:
+                if not out_of_memory(error):
+                    raise
+                made = {"error": "Expected enough memory; there isn't."}
         return {"file": name} | made
 
 
@@ -195,11 +214,12 @@ def collect(work: Work) -> list[Row] | None:
     files = work.finished()
     if len(files) < len(work.shards):
         return None
-    return [one for file in files for one in _lines(file)]
+    return [one for file in files for one in lines(file, WHAT)]
 
 
 def write(path: Path, rows: Sequence[Row]) -> None:
-    """Write a table, in the format of the file's ending.
+    """Write a table, in the format of the file's ending, whole or not at all. Text in CSV that a
+    spreadsheet could take for a formula, or that begins with an apostrophe, has one before it.
 
     Args:
         path: A file with one of the endings `WRITERS`.
@@ -209,18 +229,8 @@ def write(path: Path, rows: Sequence[Row]) -> None:
         ValueError: If it is Parquet, and pyarrow isn't installed.
         OSError: If the file can't be written.
     """
-    with writing(path):
-        WRITERS[path.suffix](path, rows)
-
-
-def _lines(path: Path) -> list[Row]:
-    """The rows in a file; the last line may be cut off, and is then removed."""
-    if not path.is_file():
-        return []
-    found = read_lines(path, "what an earlier run found")
-    content = path.read_bytes()
-    os.truncate(path, content.rfind(b"\n") + 1)
-    return found
+    with writing(path), replacing(path) as part:
+        WRITERS[path.suffix](part, rows)
 
 
 def _columns(rows: Sequence[Row]) -> list[str]:
@@ -235,10 +245,16 @@ def _columns(rows: Sequence[Row]) -> list[str]:
 
 
 def _write_csv(path: Path, rows: Sequence[Row]) -> None:
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, _columns(rows))
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
+
+
+def _cell(value: Any) -> Any:
+    """A value that no spreadsheet takes for a formula."""
+    risky = isinstance(value, str) and value.lstrip()[:1] in tuple("=+-@'")
+    return f"'{value}" if risky else value
 
 
 def _write_lines(path: Path, rows: Sequence[Row]) -> None:

@@ -38,38 +38,20 @@ class Latents(Panel):
     opening = "Computing receptive fields"
     hints: ClassVar = {
         "level": "Latents of coarse levels change much of an image, those of level 0 a few pixels.",
-        "overlay": "Outline on the image what the chosen latents change.",
-        "strongest": "List the latents that change the image most, instead of those of the picked "
-        "pixel.",
         "hint": "Which latents are listed.",
         "atlas": "Each map shows one latent, bright where it changes the image. Choose one to get "
         "a slider for it.",
         "latent-#": "The value of this latent; 0 is the most typical.",
-        "reset": "Go back to the image before latents were moved.",
         "unchoose": "Remove the sliders; the image stays the same.",
         "zero": "Set all latents of this level to their most typical value.",
         "anew": "Redraw the latents of this level and keep the others.",
-        "back": "Restore the latents this level had before.",
     }
-    tour = (
-        "Like the renormalization group in physics, the model works level by level: each level "
-        "turns the fine detail of small blocks into independent numbers, the latents, and passes a "
-        "coarser image to the next level. Each map shows where one latent changes the image: "
-        "choose one, and move its slider. A coarse latent may change the whole image, a fine one a "
-        "few pixels."
-    )
 
     def build(self, page: Page) -> None:
         """Make the components."""
-        with gr.Row():
-            level = gr.Radio(
-                [],
-                label="Level of the receptive fields, from coarse to fine",
-                elem_id="level",
-                scale=3,
-            )
-            overlay = gr.Checkbox(True, label="Over the image", elem_id="overlay", scale=1)
-            every = gr.Button("Strongest", size="sm", scale=0, min_width=90, elem_id="strongest")
+        level = gr.Radio(
+            [], label="Level of the receptive fields, from coarse to fine", elem_id="level"
+        )
         atlas = page.sheet("Receptive fields", elem_id="atlas")
         hint = gr.Markdown(elem_id="hint")
         sliders = [
@@ -77,11 +59,9 @@ class Latents(Panel):
             for k in range(moving.MAX_SLIDERS)
         ]
         with gr.Row():
-            reset = gr.Button("Reset all", size="sm", min_width=60, elem_id="reset")
             clear = gr.Button("Clear sliders", size="sm", min_width=60, elem_id="unchoose")
             zero = gr.Button("Zero level", size="sm", min_width=60, elem_id="zero")
             anew = gr.Button("Redraw level", size="sm", min_width=60, elem_id="anew")
-            back = gr.Button("Restore level", size="sm", min_width=60, elem_id="back")
         revision = gr.Number(0, precision=0, visible="hidden")
 
         def updates(work: Workspace) -> list[Any]:
@@ -91,15 +71,11 @@ class Latents(Panel):
             return self.atlas_of_level(work)
 
         page.on(level.input, set_view("level"), [level])
-        page.on(overlay.input, set_view("overlay"), [overlay])
-        page.on(every.click, set_view("pixel"))
         page.on(atlas.choose, self.choose, event=True)
         page.live(sliders, revision, self.preview, self.apply)
-        page.on(reset.click, moving.reset)
         page.on(clear.click, moving.clear_chosen)
         page.on(zero.click, lambda work: moving.zero(work, work.level))
         page.on(anew.click, self.redraw)
-        page.on(back.click, lambda work: moving.restore(work, work.level))
         page.show([level, atlas, hint], updates)
         page.show([*sliders, revision], self.values, lambda work: work.slider_revision)
 
@@ -112,7 +88,7 @@ class Latents(Panel):
         if work.view.pixel:
             words = (
                 f"Latents of level {work.level} that change pixel {work.view.pixel} most. Choose "
-                f"one for a slider."
+                f"one for a slider; click the pixel again to see the strongest of all."
             )
         else:
             words = (
@@ -120,8 +96,7 @@ class Latents(Panel):
                 f"they change the image. Choose one for a slider, or click a pixel to see what "
                 f"changes it."
             )
-        work.view.latents = found = shown_latents(work)
-        return [radio, _atlas(work.opened.fields, found, work.state.chosen), words]
+        return [radio, _atlas(work.opened.fields, shown_latents(work), work.state.chosen), words]
 
     def values(self, work: Workspace) -> list[Any]:
         """The values of the sliders, and the revision that they belong to."""
@@ -150,7 +125,7 @@ class Latents(Panel):
 
     def choose(self, work: Workspace, event: gr.EventData) -> None:
         """Add or remove the slider of a latent."""
-        latents, channels = work.view.latents, work.opened.flow.image_shape[0]
+        latents, channels = shown_latents(work), work.opened.flow.image_shape[0]
         captions = [views.short(one, channels) for one in latents]
         moving.choose(work, views.choice(event, latents, captions))
 
@@ -160,8 +135,6 @@ class Latents(Panel):
 
     def drawn(self, work: Workspace) -> str:
         """The image with outlines of what the chosen latents change, or what changes a pixel."""
-        if not work.view.overlay:
-            return views.canvas(work)
         outlines = _cones(work)
         if work.view.pixel and not work.state.chosen:
             outlines = _inference(work, *work.view.pixel)
@@ -173,7 +146,7 @@ class Latents(Panel):
     def legend(self, work: Workspace) -> str:
         """What the outlines mean, as HTML."""
         lattice, view = work.opened.flow.lattice, work.view
-        if not view.overlay or not isinstance(lattice, Lattice):
+        if not isinstance(lattice, Lattice):
             return ""
         if work.state.chosen:
             return (
@@ -187,21 +160,6 @@ class Latents(Panel):
             for h, colour in reversed(list(enumerate(level_colours(lattice.levels))))
         )
         return f"Outlined: the sites of latents that depend on the white pixel, by level: {squares}"
-
-    def notes(self, work: Workspace) -> str:
-        """The values of the picked pixel."""
-        if not work.view.pixel:
-            return ""
-        row, column = work.view.pixel
-        values = ", ".join(str(v) for v in work.image.pixels[:, row, column].tolist())
-        return f"pixel ({row}, {column}): {values}"
-
-
-def show_level(work: Workspace, level: int) -> Any:
-    """Open the panel at a level; returns the update of the tabs."""
-    work.view.level = level
-    work.view.show(Latents.title)
-    return gr.update(selected=Latents.title)
 
 
 def _of_chosen(work: Workspace, values: Sequence[float]) -> list[float]:

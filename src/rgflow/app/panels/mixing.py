@@ -36,11 +36,6 @@ class Mix(Panel):
         "current image.",
         "share-#": "0 is the first image, 1 the second.",
     }
-    tour = (
-        "Levels are independent, so two images can be mixed level by level. Draw a second image "
-        "and choose Θ = 1: the layout and colours of the first image with the finest detail of the "
-        "second. At the highest Θ you see the second image alone."
-    )
 
     def build(self, page: Page) -> None:
         """Make the components."""
@@ -75,7 +70,6 @@ class Mix(Panel):
 
     def second_images(self, work: Workspace) -> str:
         """The second image and the mixtures at every threshold, to choose from."""
-        work.view.mixtures = []
         second = work.state.second
         if second is None or work.view.panel != self.title:
             return views.sheet([], empty="No second image yet.")
@@ -88,10 +82,9 @@ class Mix(Panel):
         ways = every_threshold(work.opened.flow.levels)
         key = (mixing.first(work), second)
         mixed = work.cached("mixtures", key, lambda: mixing.mixtures(work, ways))
-        work.view.mixtures = [second, *mixed]
         shares = tuple(_shares(work))
         chosen = next((m for m, way in zip(mixed, ways, strict=True) if tuple(way) == shares), None)
-        return views.images(work.view.mixtures, _captions(len(ways)), chosen=chosen)
+        return views.images([second, *mixed], _captions(len(ways)), chosen=chosen)
 
     def choose(self, work: Workspace, event: gr.EventData) -> None:
         """Make a mixture the current image."""

@@ -25,9 +25,8 @@ class Sample(Panel):
     title = "Sample"
     help = "Draw new images."
     hints: ClassVar = {
-        "seed": "The first seed of the next images. The same seed and temperatures always give the "
-        "same image.",
-        "fresh": "If on, each Draw uses new seeds; if off, it repeats the same images.",
+        "seed": "The first seed of the next images. The same seed and temperatures give the same "
+        "image.",
         "count": "How many images to draw.",
         "draw": "Draw images with these settings.",
         "samples": "Choose an image to make it the current one.",
@@ -35,12 +34,6 @@ class Sample(Panel):
         "temperature-0": "Temperature of the finest details: the lower, the more typical.",
         "temperature-#": "Temperature of this level: the lower, the more typical.",
     }
-    tour = (
-        "The model generates images, as it does now: choose one, and it becomes the current image. "
-        "Draw gives others. A lower temperature gives more typical images. (You can use the page "
-        "during the tour.)"
-    )
-    tour_click = "#draw"
 
     def build(self, page: Page) -> None:
         """Make the components."""
@@ -50,7 +43,6 @@ class Sample(Panel):
         )
         with gr.Row():
             seed = seed_field(0, "seed")
-            fresh = gr.Checkbox(True, label="New seeds", elem_id="fresh", min_width=90, scale=1)
             count = slider(1, 12, 8, step=1, label="How many", elem_id="count", scale=3)
             draw = gr.Button("Draw", variant="primary", elem_id="draw", min_width=90, scale=1)
         scale: dict[str, Any] = {
@@ -64,7 +56,7 @@ class Sample(Panel):
             sliders = level_sliders("temperature", **scale)
         found = page.sheet("Samples", elem_id="samples")
 
-        page.on(draw.click, self.draw, [seed, fresh, count, *sliders], [seed], words="Drawing")
+        page.on(draw.click, self.draw, [seed, count, *sliders], [seed], words="Drawing")
         alike.input(
             lambda value: [value] * MAX_LEVEL_SLIDERS,
             [alike],
@@ -77,15 +69,12 @@ class Sample(Panel):
         page.show(sliders, level_updates)
         page.show([found], lambda work: [self.found_samples(work)])
 
-    def draw(
-        self, work: Workspace, seed: float, fresh: bool, count: float, *values: float
-    ) -> float:
+    def draw(self, work: Workspace, seed: float, count: float, *values: float) -> float:
         """Draw images; returns the seed of the next ones.
 
         Args:
             work: The workspace.
             seed: Of the first image.
-            fresh: Whether the next ones have other seeds.
             count: Number of images.
             values: Temperatures of the sliders.
         """
@@ -93,7 +82,7 @@ class Sample(Panel):
         temperature = per_level(work, values)
         same = temperature[0] if len(set(temperature)) == 1 else temperature
         work.sample(range(first, first + int(count)), same)
-        return seed_from(first + count) if fresh else first
+        return seed_from(first + count)
 
     def found_samples(self, work: Workspace) -> str:
         """The samples to choose from."""
