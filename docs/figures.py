@@ -16,6 +16,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+import network as views
 import numpy as np
 import torch
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
@@ -158,8 +159,7 @@ def layers() -> None:
 
 def network() -> None:
     """The network of a 32×32 image from the side and from above."""
-    picture = figures.network_views(Lattice(height=32, width=32))
-    picture.save(OUT / "network.png", optimize=True)
+    save(views.network(Lattice(height=32, width=32)), "network")
 
 
 def cones() -> None:

@@ -46,3 +46,19 @@ def me(browser, address, pictures, context, request, tmp_path_factory):
         visitor.content()
     finally:
         visitor.close()
+
+
+@pytest.fixture
+def axes(monkeypatch):
+    """The axes of the charts that are rendered."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    found = []
+    pixels = FigureCanvasAgg.buffer_rgba
+
+    def keep(canvas):
+        found.extend(canvas.figure.axes)
+        return pixels(canvas)
+
+    monkeypatch.setattr(FigureCanvasAgg, "buffer_rgba", keep)
+    return found

@@ -259,7 +259,8 @@ def _webp(width: int, height: int) -> bytes:
     Image.new("RGB", (8, 8)).save(out, "WEBP", lossless=True)
     content = bytearray(out.getvalue())
     at = content.index(b"VP8L") + 9
-    sizes = (max(width, 1) - 1) % 2**14 | ((max(height, 1) - 1) % 2**14) << 14
+    wide, high = (min(max(size - 1, 0), 2**14 - 1) for size in (width, height))
+    sizes = wide | high << 14
     content[at : at + 4] = struct.pack("<I", sizes)
     return bytes(content)
 

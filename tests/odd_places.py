@@ -11,8 +11,9 @@ import os
 import re
 import resource
 import socket
+import struct
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,9 @@ BESIDE = ("-mask.png", "-before-after.png")
 """Endings of what `repair` writes beside the picture."""
 BOX = "[1,1,2,2]"
 """What is repaired of most pictures."""
-KEPT = re.compile(r"\.rgflow.*|.*\.parts")
+TURNS = dict(zip((2, 3, 4, 5, 6, 7, 8), (0, 3, 1, 5, 4, 6, 2), strict=True))
+"""How Pillow turns pictures, by their orientations."""
+KEPT = re.compile(r"\.rgflow.*|.*\.parts", re.DOTALL)
 """Names in which commands keep what they have made."""
 
 
@@ -287,9 +290,8 @@ def _difference(path: Path, made: Path, how: str, noted: bool) -> str:
 
     Where notes say what wasn't kept, only the size counts.
     """
-    with Image.open(path) as old, Image.open(made) as new:
+    with upright(path) as old, Image.open(made) as new:
         new.load()
-        old = ImageOps.exif_transpose(old)
         factor = 2 if how == "enlarge" else 1
         if new.size != (factor * old.width, factor * old.height):
             return f"{new.size} of {old.size}"
@@ -308,6 +310,30 @@ def _difference(path: Path, made: Path, how: str, noted: bool) -> str:
             a, b = a[stay], b[stay]
         share = float((a != b).mean())
         return f"{share:.0%} of numbers changed, {old.mode} to {new.mode}" if share else ""
+
+
+def upright(path: Path) -> Image.Image:
+    """A picture, turned as its orientation says, if that can be read. Pillow turns TIFF files as it
+    decodes them, wrongly if they aren't compressed: so here their orientation is taken away first.
+    """
+    content, turns = bytearray(path.read_bytes()), 1
+    with suppress(struct.error):
+        order = {b"II*\0": "<", b"MM\0*": ">"}.get(bytes(content[:4]), "")
+        at = struct.unpack_from(f"{order}I", content, 4)[0] if order else len(content)
+        for entry in range(
+            at + 2, at + 2 + 12 * struct.unpack_from(f"{order}H", content, at)[0], 12
+        ):
+            tag, kind = struct.unpack_from(f"{order}HH", content, entry)
+            if (tag, kind) == (274, 3):
+                turns = struct.unpack_from(f"{order}H", content, entry + 8)[0]
+                struct.pack_into(f"{order}H", content, entry + 8, 1)
+    image = Image.open(io.BytesIO(content))
+    image.load()
+    if turns in TURNS:
+        return image.transpose(TURNS[turns])
+    with suppress(Exception):  # of what Pillow makes of damaged EXIF
+        return ImageOps.exif_transpose(image)
+    return image
 
 
 # ---------------------------------------------------------------- scenes
@@ -391,8 +417,8 @@ def masks(folder: Path, random: Random, model: str) -> Scene:
 NAMES = [
     b"caf\xe9.png", b"\xff\xfe.png", b"x" * 240 + b".png", "é".encode() * 120 + b".png",
     b"a\nb.png", b"a\rb.png", b"a\tb.png", b"\x1b[31mred\x1b[0m.png", b"-rf.png", b"--box.png",
-    b"=cmd|' /C calc'!A0.png", b"@x.png", b"+1.png", b" .png", b"a .png", b"...png", b"%s{}.png",
-    b"[red]x[/red].png", "\u202egnp.exe.png".encode(), b"a:b*?.png", b"~.png", b"$HOME.png",
+    b"=cmd|' -C calc'!A0.png", b"@x.png", b"+1.png", b" .png", b"a .png", b"...png", b"%s{}.png",
+    b"[red]x[bold].png", "\u202egnp.exe.png".encode(), b"a:b*?.png", b"~.png", b"$HOME.png",
     b"example:scratches", b"hf:x.png", b".hidden.png", b"a.tar", b"a.png.part", b".a.png.1.part",
     b"a;b&c.png", b"\"a'.png", b"a,b.png", b"\x7f.png", b"a-mask.png", b"a-before-after.png", b"a",
     b"a.", b"\xc2\x9b31m.png", b"\xed\xa0\x80.png", b"x" * 250 + b".png", b"a-1.png",

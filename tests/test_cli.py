@@ -168,7 +168,7 @@ def test_mistakes_when_resuming(run, capsys):
         (["--resume", "/no/such"], "/no/such isn't there"),
         (["--resume", str(run), "--lr", "1"], "with --resume; got --lr"),
         (["--resume", str(run)], "has reached its end at step 3"),
-        (["--resume", str(run), "--steps", "x"], "--steps to be a whole number or null; got x"),
+        (["--resume", str(run), "--steps", "x"], "steps to be a whole number; got 'x'"),
         (["--resume"], "one argument"),
     ):
         assert main(["train", *arguments]) == 2

@@ -111,22 +111,6 @@ def test_large_atlases_are_pooled(results, monkeypatch):
     assert figures.atlas(found, 0).height < whole.height - 30
 
 
-@pytest.fixture
-def axes(monkeypatch):
-    """The axes of the charts that are drawn."""
-    from matplotlib.figure import Figure
-
-    found = []
-    save = Figure.savefig
-
-    def keep(figure, *arguments, **options):
-        found.extend(figure.axes)
-        save(figure, *arguments, **options)
-
-    monkeypatch.setattr(Figure, "savefig", keep)
-    return found
-
-
 def test_histograms_count_every_latent(results, axes):
     one = {"RG-Flow": results["RG-Flow"]}
     figures.strengths(one, threshold=0.01)
@@ -208,22 +192,15 @@ def test_command(run, capsys):
         Image.open(run / "pictures" / f"{name}.png").verify()
 
 
-@pytest.mark.slow
-def test_command_beside(run, real_nvp, tmp_path, capsys):
-    model = str(real_nvp / "model")
-    arguments = ["fields", str(run), "--beside", model, "--draws", "1", "--out", str(tmp_path)]
+def test_command_of_a_model_of_another_kind(real_nvp, tmp_path):
+    arguments = ["fields", str(real_nvp / "model"), "--draws", "1", "--out", str(tmp_path)]
     arguments += ["--space", "pixels", "--temperature", "0.5"]
     assert main(arguments) == 0
-    said = capsys.readouterr().out
-    assert "nvp/model" in said.replace("\n", "")
     about = json.loads((tmp_path / "fields.json").read_text())
     assert about["levels"][0]["strongest"][0]["standard_error"] is None
     assert (about["space"], about["temperature"]) == ("pixels", 0.5)
-    assert (tmp_path / "strengths.png").is_file()
-    beside = json.loads((tmp_path / "beside.json").read_text())
-    assert (about["run"], beside["run"]) == (str(run), model)
-    assert sum(part["latents"] for part in beside["levels"]) == 192
-    strengths = load_file(tmp_path / "beside.safetensors")["strengths"]
+    assert sum(part["latents"] for part in about["levels"]) == 192
+    strengths = load_file(tmp_path / "fields.safetensors")["strengths"]
     other = receptive_fields(
         Run.open(real_nvp).flow(), draws=1, space="pixels", temperature=0.5
     ).strengths
@@ -257,17 +234,13 @@ def test_command_of_some_latents(run, tmp_path):
         (["--latents", "[[1, 2, 0, 7]]"], "Expected a channel of 0 to 2; got 7"),
         (["--latents", "[[1, 2, 0]]"], "level, row, column and channel of every latent"),
         (["--latents", "[]"], "at least one site"),
-        (["--latents", "[[1, 2, 0, 1]]", "--level", "1"], "Expected --latents without --level"),
+        (["--latents", "[[1, 2, 0, 1]]", "--level", "1"], "Expected --latents or --level"),
         (["--level", "7"], "Expected a level of 0 to 2; got 7"),
         (["--space", "pixel"], "nearest: pixels"),
         (["--draws", "0"], "draws to be at least 1"),
         (["--threshold", "-1"], "Expected --threshold to be at least 0"),
         (["--temperature", "[1.0, 2.0]"], "one for each of the 3 levels"),
         (["--out", "/proc/none/there", "--draws", "1"], "Expected to write into"),
-        (
-            ["--beside", "nowhere"],
-            "the folder of a run or a model; there is none at nowhere",
-        ),
     ],
 )
 def test_mistakes(run, arguments, message, capsys):

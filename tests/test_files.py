@@ -46,7 +46,6 @@ def of_tensors():
         labels=("size",),
         information=some,
         correlation=some,
-        auc=some,
         significant=some > 0,
         images=5,
         bins=4,

@@ -125,7 +125,7 @@ def run(tmp_path_factory):
 def test_levels_of_samples(run, capsys):
     assert main(["levels", str(run), "--draws", "2", "--temperatures", "[0.3, 1]"]) == 0
     assert "4 images level by level: see progressive.png, resampled.png" in capsys.readouterr().out
-    for name in ("progressive", "resampled", "temperatures", "mixed-temperatures"):
+    for name in ("progressive", "resampled", "temperatures"):
         Image.open(run / f"pictures/{name}.png").verify()
 
 
@@ -141,7 +141,7 @@ def test_levels_of_other_flows(tmp_path):
         other = small_run(tmp_path / name, **kind)
         options = ["--draws", "1", "--temperatures", "[0.5, 1]"]
         assert main(["levels", str(other), *options]) == 0
-        assert (other / "pictures/mixed-temperatures.png").is_file()
+        assert (other / "pictures/temperatures.png").is_file()
 
 
 def test_temperatures_of_numpy_are_numbers():
@@ -157,8 +157,7 @@ def test_one_level_has_one_temperature(tmp_path):
     other = small_run(tmp_path / "run", levels=1)
     assert main(["levels", str(other), "--draws", "1", "--temperatures", "[0.5, 1]"]) == 0
     names = {path.name for path in (other / "pictures").iterdir()}
-    assert {"progressive.png", "resampled.png", "temperatures.png"} <= names
-    assert "mixed-temperatures.png" not in names
+    assert names == {"progressive.png", "resampled.png"}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ import pytest
 import torch
 from PIL import Image
 from safetensors import safe_open
-from sklearn.metrics import roc_auc_score
 
 from flows import random_flow
 from rgflow import Latents, Lattice
@@ -257,15 +256,13 @@ def test_latents_are_ranked_by_labels_and_labels_by_latents(z, tmp_path):
     assert best.address == high
     assert best.significant
     assert best.correlation == pytest.approx(2**-0.5, abs=0.05)
-    assert np.isnan(best.auc)
     smile = found.latents_of("smile", 1)[0]
     assert smile.address == low
-    assert smile.auc == pytest.approx(1)
     assert [one.address[0] for one in found.latents_of("bright", 3, level=1)] == [1, 1, 1]
     assert found.labels_of(high, 1)[0].label == "bright"
     found.save(tmp_path / "associations.safetensors")
     with safe_open(tmp_path / "associations.safetensors", "np") as file:
-        for name in ("information", "correlation", "auc", "significant"):
+        for name in ("information", "correlation", "significant"):
             assert np.array_equal(file.get_tensor(name), getattr(found, name), equal_nan=True)
         settings = {name: json.loads(value) for name, value in file.metadata().items()}
     assert settings == {
@@ -273,16 +270,15 @@ def test_latents_are_ranked_by_labels_and_labels_by_latents(z, tmp_path):
     }  # fmt: skip
 
 
-def test_measures_are_those_of_scikit_learn(z):
+def test_correlations_are_those_of_numpy(z):
     ones = np.random.default_rng(0).integers(2, size=N)
     values = np.random.default_rng(1).normal(size=N)
     found = associations(z, [label("b", ones, "binary"), label("n", values)])
     for h, i, j, c in ((0, 1, 2, 0), (1, 2, 0, 1), (2, 12, 8, 2)):
         latent = z[h, i, j, c].numpy()
-        assert found.auc[0, c, i, j] == pytest.approx(roc_auc_score(ones, latent))
-        assert found.correlation[1, c, i, j] == pytest.approx(
-            np.corrcoef(values, latent)[0, 1], abs=1e-5
-        )
+        for k, label_values in enumerate((ones, values)):
+            expected = np.corrcoef(label_values, latent)[0, 1]
+            assert found.correlation[k, c, i, j] == pytest.approx(expected, abs=1e-5)
 
 
 def test_an_angle_correlates_across_180_degrees(z):
@@ -387,7 +383,6 @@ def test_mistakes_are_told_before_anything_is_done():
     for options, message in (
         ({"levels": [9]}, "Expected a level of 0 to 1; got 9"),
         ({"levels": []}, "Expected at least one level to look for directions in; got none"),
-        ({"folds": 6}, "Expected folds to be at most 5; got 6"),
         ({"places": 0}, "Expected places to be at least 1; got 0"),
         ({"labels": [label("a", values * np.nan)]}, "Expected finite values of label 'a'; got NaN"),
         ({"labels": [label("a", values[1:])]}, "Expected 20 values of label 'a'"),
@@ -418,7 +413,7 @@ def test_factors_of_msds(msds_run, capsys):
     assert main(["factors", str(msds_run), "--data", "msds1", *QUICK]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "Held-out R² from the latents of one level: linear probes. Ridge, penalties" in said
-    assert "60 images, 1 of 5 parts held out, 1 place, seed 0" in said
+    assert "60 images, a fifth held out, 1 place, seed 0" in said
     found = json.loads((msds_run / "factors.json").read_text())
     assert found["data"] == "msds1"
     assert found["probes"]["images"] == 60
@@ -463,7 +458,7 @@ def test_factors_of_rare_labels_with_strange_names(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_factors_of_labels_of_any_name_and_size(tmp_path, capsys, monkeypatch):
-    """Markup, formulas and commands of terminals in names; numbers whose squares overflow."""
+    """Markup, formulas and commands of terminals in names; large and small numbers."""
     monkeypatch.setenv("COLUMNS", "100")
     run = small_run(tmp_path / "run", channels=1)
     path = tmp_path / "labels.csv"
@@ -479,7 +474,7 @@ def test_factors_of_labels_of_any_name_and_size(tmp_path, capsys, monkeypatch):
     ]
     values = np.random.default_rng(0).uniform(-1, 1, 60).tolist()
     rows = [
-        f"{1.7e308 * v},{1e-310 * v},{1e200 * abs(v)},{v},{1e308 * (-1) ** k},{1e308 * v},"
+        f"{1e30 * v},{1e-9 * v},{1e30 * abs(v)},{v},{1e30 * (-1) ** k},{1e30 * v},"
         f"{'[red]' if v > 0 else '[/red]'},{k}"
         for k, v in enumerate(values)
     ]
@@ -495,18 +490,6 @@ def test_factors_of_labels_of_any_name_and_size(tmp_path, capsys, monkeypatch):
     found = json.loads((run / "factors.json").read_text(), parse_constant=pytest.fail)
     assert [one["label"] for one in found["directions"][:4]] == names[:4]
     assert len(list((run / "directions").iterdir())) == len(names) + 1  # an angle has two
-
-
-def test_measures_do_not_depend_on_the_unit_of_a_label(z, tmp_path):
-    values = z.flat()[:100, 0].double().numpy()
-    path = tmp_path / "labels.csv"
-    rows = [f"{v},{v * 1e307},{v * 1e-300}" for v in values.tolist()]
-    path.write_text("\n".join(["plain,huge,tiny", *rows]))
-    some = z.select(slice(100))
-    found = associations(some, read_csv(path, 100))
-    for other in (1, 2):
-        assert found.information[other] == pytest.approx(found.information[0])
-        assert found.correlation[other] == pytest.approx(found.correlation[0])
 
 
 def test_factors_of_a_folder_by_file_name(tmp_path):
@@ -555,7 +538,6 @@ def test_factors_of_a_model_and_fields(tmp_path):
         (["--count", "0"], "Expected --count to be at least 1; got 0."),
         (["--threshold", "-1"], "Expected --threshold to be at least 0"),
         (["--split", "tset"], "(nearest: test)"),
-        (["--folds", "7"], "Expected folds to be at most 5; got 7."),
         (["--levels", "[9]"], "Expected a level of 0 to 1; got 9."),
         (["--levels", "[]"], "Expected --levels to have at least one level; got none."),
         (["--labels", "none.csv"], "Expected a CSV file with labels; there is none at none.csv."),

@@ -11,9 +11,12 @@ from PIL import ImageColor
 
 from flows import by_day
 from rgflow import Lattice, Windows, figures
-from rgflow.figures import network as drawn
+from rgflow.figures import cones
 from rgflow.figures.charts import level_colours
 from rgflow.geometries import Blocks
+from runs import program
+
+network = program("docs/network.py")
 
 LATTICES = {
     "default": Lattice(height=32, width=32),
@@ -33,7 +36,7 @@ LATTICES = {
 def test_the_side_view_follows_the_cones(name):
     lattice = LATTICES[name]
     pixels = lattice.box(0, 2, lattice.height, 2)
-    up = drawn._walk(lattice, pixels, upward=True)
+    up = network._walk(lattice, pixels, upward=True)
     cone = lattice.inference_cone(pixels)
     for level, passed in enumerate(up):
         at = lattice.site_levels == level
@@ -42,7 +45,7 @@ def test_the_side_view_follows_the_cones(name):
         assert np.array_equal(leaves, passed[-1] & exist)
     for level in range(lattice.levels):
         i, j = np.argwhere(lattice.site_levels == level)[-1].tolist()
-        down = drawn._walk(lattice, lattice.site(level, i, j), upward=False)
+        down = network._walk(lattice, lattice.site(level, i, j), upward=False)
         reached = lattice.generation_cone(lattice.site(level, i, j)).any(0)
         assert np.array_equal(down[0][0], reached)
         assert not any(passed[-1].any() for passed in down[level + 1 :])
@@ -69,13 +72,13 @@ def test_every_cell_is_drawn(name):
     """From the side, the cells of every layer cover the columns that they write; from above, the
     last layer of level 0 covers the sites that it writes."""
     lattice = (LATTICES | NARROW | {"windows": WINDOWS})[name]
-    figure = drawn._views(lattice)
+    figure = network.network(lattice)
     figure.canvas.draw()
     up, _, above = figure.axes
-    heights = drawn._heights(lattice)
+    heights = network._heights(lattice)
     for level in range(lattice.levels):
         for layer in lattice.layers(level):
-            boxes = patches(up, drawn._colour(layer.name))
+            boxes = patches(up, network._colour(layer.name))
             middle = (boxes[:, 1] + boxes[:, 3]) / 2
             bottom = level * heights.level
             boxes = boxes[(middle > bottom) & (middle < bottom + heights.level)]
@@ -89,7 +92,7 @@ def test_every_cell_is_drawn(name):
         (i, j) for i, j in product(range(rows), range(columns)) if lattice.site_levels[i, j] == 0
     }
     last = lattice.layers(0)[-1]
-    boxes = patches(above, drawn.COLOURS["decimator"])
+    boxes = patches(above, network.COLOURS["decimator"])
     for site in np.unique(last.table[:, : last.written]):
         i, j = divmod(int(site), last.grid[1])
         if i < rows and j < columns:
@@ -105,7 +108,7 @@ def test_generation_cones_are_outlined(name):
     """The number of edges is that of neighbours of which one is in the cone, or the border."""
     lattice = LATTICES[name]
     place = (0, *np.argwhere(lattice.site_levels == 0)[0].tolist())
-    figure = drawn._cones(lattice, [place])
+    figure = cones._cones(lattice, [place])
     cone = np.pad(lattice.generation_cone(lattice.site(*place)), 1)
     edges = (cone[1:] != cone[:-1]).sum() + (cone[:, 1:] != cone[:, :-1]).sum()
     lines = [c for c in figure.axes[0].collections if isinstance(c, LineCollection)]

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from reproducing.ovals import spreads
 from rgflow.data import msds
-from rgflow.metrics.ovals import spreads
 from rgflow.metrics.reader import (
     GREY,
     JITTER,

@@ -40,22 +40,6 @@ def places(picture, part):
     ]
 
 
-@pytest.fixture
-def axes(monkeypatch):
-    """The axes of the charts that are drawn."""
-    from matplotlib.figure import Figure
-
-    found = []
-    save = Figure.savefig
-
-    def keep(figure, *arguments, **options):
-        found.extend(figure.axes)
-        save(figure, *arguments, **options)
-
-    monkeypatch.setattr(Figure, "savefig", keep)
-    return found
-
-
 def told(axes):
     return [text.get_text() for text in axes.texts]
 

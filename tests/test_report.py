@@ -88,7 +88,7 @@ def test_it_holds_everything_and_links_to_nothing(reports, name):
         "Summary", "Samples", "From coarse to fine", "What each latent sees", "Latents at work",
         "Mixing", "Cones", "Meaning",
     ]  # fmt: skip
-    assert text.count("data:image/png") >= 14
+    assert text.count("data:image/png") >= 12
     assert text.count("data:image/gif") == 2
     targets = re.findall(r'(?:src|href)="([^"]{1,20})', text)
     assert all(target.startswith(("data:", "#")) for target in targets)
@@ -112,7 +112,7 @@ def test_every_score_stands_beside_its_settings(reports):
     said = sections(reports["msds2"])
     for words in (
         "linear probes", "penalties 10, 100, 1000, 10000, 100000; 100 images",
-        "1 of 5 parts held out, 1 place",
+        "a fifth held out, 1 place",
         "40 boosted trees", "factor|level 0|level 1", "base angle|", "shuffled labels|",
         "score|value|shuffled labels", "DCI completeness|", "trees of depth 8, seed 0",
         "level|steps|correlation|of |z||nats|pixels", "at most 200 pairs",
@@ -181,7 +181,7 @@ def look(paths, width):
             pictures = page.eval_on_selector_all(
                 "img", "all => all.map(i => [i.complete, i.naturalWidth, i.naturalHeight])"
             )
-            assert len(pictures) >= 16
+            assert len(pictures) >= 14
             assert all(done and columns > 50 and rows > 50 for done, columns, rows in pictures)
             # Text in pictures stays readable, and the page doesn't scroll sideways.
             narrow = "all => all.filter(i => i.width < Math.min(i.naturalWidth, 640))"
@@ -251,4 +251,4 @@ def test_a_damaged_run_has_a_report(result, tmp_path):
 def test_cones_of_tall_and_wide_images(size):
     flow = random_flow(height=size[0], width=size[1])
     images = Images(name="black", images=np.zeros((1, 3, *size), np.uint8))
-    assert len(cones(ReportedFlow(flow=flow, test=images)).parts) == 3
+    assert len(cones(ReportedFlow(flow=flow, test=images)).parts) == 2

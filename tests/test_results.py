@@ -3,13 +3,10 @@
 import json
 import math
 import re
-from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from matplotlib.figure import Figure
-from PIL import UnidentifiedImageError
 
 from reproducing.plan import read_experiment
 from runs import program
@@ -407,7 +404,7 @@ def test_probes_beside_the_statement_of_the_paper(pages):
     ]
 
 
-def test_a_chart_shows_what_was_measured_beside_what_was_published(pages, found, monkeypatch):
+def test_a_chart_shows_what_was_measured(pages, found, axes, monkeypatch):
     rows = [
         {"name": "`A`", "of": "a", "paper": "0.906"},
         {"name": "none", "of": "none", "paper": "2.0"},
@@ -421,13 +418,10 @@ def test_a_chart_shows_what_was_measured_beside_what_was_published(pages, found,
         "A": {"paper": (0.906, 0.0), "2h": (0.9, 0.01)},
         "B": {"2h": (0.95, 0.01)},
     }
-    figures = []
-    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
-    with suppress(UnidentifiedImageError):  # as nothing is saved
-        pages.chart(drawn, "bits/dim")
-    (axes,) = figures[0].axes
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["A", "B"]
-    dots = {one.get_label(): one.lines[0].get_xdata().tolist() for one in axes.containers}
+    pages.chart(drawn, "bits/dim")
+    (chart,) = axes
+    assert [label.get_text() for label in chart.get_yticklabels()] == ["A", "B"]
+    dots = {one.get_label(): one.lines[0].get_xdata().tolist() for one in chart.containers}
     assert dots == {"paper": [0.906], "2h": [0.9, 0.95]}
     with pytest.raises(ValueError, match="at least one number"):
         pages.chart({}, "bits/dim")

@@ -229,10 +229,10 @@ def test_the_card_says_what_it_began_with(first, tmp_path):
     page = (tmp_path / "again" / "README.md").read_text()
     weights = r"from the weights of shipped \(3 steps in \d\.\d minutes, from the weights of fi"
     assert re.search(weights, page)
-    ran = r"were trained, started 20.* on .*, with the same settings except\n\n"
-    _, of_second, of_first = re.split(f"The weights of .* {ran}", page)
-    assert of_second.startswith("```yaml\npretrained: first\ntrain_levels:\n- 1\n- 2\n```\n")
-    assert of_first.startswith("```yaml\n")
+    of_first, of_second, of_third = re.findall(r"^rgflow train .*$", page, re.MULTILINE)
+    assert "--pretrained" not in of_first
+    assert "--pretrained runs/again-1 --train_levels '[1, 2]'" in of_second
+    assert "--pretrained runs/again-2" in of_third
     for start, run in ((card.training.start, second), (card.training.start.start, first)):
         record = Run.open(run).record()
         known = (start.began, vars(start.machine), start.versions, vars(start.git))

@@ -1,4 +1,5 @@
-"""Train the network that reads the ovals of MSDS: `python experiments/msds_features/train.py`.
+"""Train the network that reads the ovals of MSDS:
+`PYTHONPATH=experiments python experiments/msds_features/train.py`.
 
 Every image is seen once: half of a batch is of MSDS1, half of MSDS2, drawn on the fly with a seed
 that no data set of `rgflow.data.load` has by default, so neither the images that flows are trained
@@ -26,8 +27,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import rgflow.metrics
+from reproducing.ovals import spreads
 from rgflow.data import msds
-from rgflow.metrics.ovals import spreads
 from rgflow.metrics.reader import (
     GREY,
     JITTER,

@@ -45,15 +45,15 @@ class Evaluation:
 
     Attributes:
         unit: Of all these numbers.
-        nll: Mean over the images, and over draws of noise.
+        nll: Mean over the images, with one draw of noise for each.
         standard_error: Its standard error over the images.
         prior: Share of the prior at each level, level 0 first.
         log_det: Share of the log-determinant at each level.
         pixels: Share of the pixel map. All shares add up to `nll`.
         images: Number of images.
         seed: Seed of the noise that dequantised them.
-        draws: Draws of noise per image.
-        draw_error: Standard error of `nll` over draws of noise, the images given.
+        draw_error: Standard error of `nll` over draws of noise, the images given; none without the
+            bound.
         bound: The importance-weighted bound; none of real-valued images.
     """
 
@@ -65,7 +65,6 @@ class Evaluation:
     pixels: float
     images: int
     seed: int
-    draws: int = 1
     draw_error: float | None = None
     bound: ImportanceBound | None = None
 
@@ -75,7 +74,6 @@ def evaluate(
     images: Tensor,
     *,
     seed: int = 0,
-    draws: int = 1,
     importance: int = 8,
     subset: int = 100,
     batch_size: int = 128,
@@ -84,16 +82,15 @@ def evaluate(
     """Negative log-likelihood of images, with all that `Evaluation` holds.
 
     A single draw of noise for each of thousands of images is enough: what the noise adds to the
-    error of the mean is far less than what the choice of images does. The rest takes several draws,
-    so it is found on a subset, spread evenly over the images.
+    error of the mean is far less than what the choice of images does. The bound takes several
+    draws, so it is found on a subset, spread evenly over the images.
 
     Args:
         flow: The flow; its networks compute in the parameters' format.
         images: [N, C, H, W], uint8; real-valued ones get no noise.
         seed: Seed of the noise, which depends on it, the draw and the place of the image alone.
-        draws: Draws of noise for every image.
         importance: Draws of noise for the importance-weighted bound; 1: no bound.
-        subset: Number of images for the bound and `draw_error`; 0: neither.
+        subset: Number of images for the bound; 0: no bound.
         batch_size: Images at a time; the result depends on it by rounding only.
         progress: Called with the number of likelihoods found so far, and in all.
 
@@ -109,30 +106,26 @@ def evaluate(
         >>> round(result.nll, 3), result.unit
         (8.0, 'bits/dim')
     """
-    check_whole("draws", draws, 1)
     check_whole("importance", importance, 1)
     check_whole("subset", subset, 0)
     if not _is_noisy(flow, images):
-        draws = importance = 1
+        importance = 1
     n, m = len(images), min(subset, len(images))
     some = torch.arange(m) * n // max(m, 1)
-    total = draws * n + max(importance - draws, 0) * m
+    total = n + (importance - 1) * m
     advance = counter(progress and (lambda _, done, total: progress(done, total)), "", total)
 
     find = partial(terms_of, flow, images, seed=seed, batch_size=batch_size, progress=advance)
-    parts = [find(draw=draw) for draw in range(draws)]
-    log_p = [part.total[some] for part in parts]
-    log_p += [find(some, draw=draw).total for draw in range(draws, importance if m else 0)]
-    mean = _joined(parts, lambda tensors: torch.stack(tensors).mean(0))
-    result = replace(summary(flow, mean, seed), draws=draws)
-    if not m:
+    terms = find()
+    result = summary(flow, terms, seed)
+    if not m or importance == 1:
         return result
-    of_draws = flow.unit(torch.stack(log_p))
-    spread = of_draws.var(0).mean().item() if len(log_p) > 1 else None
+    more = [find(some, draw=draw).total for draw in range(1, importance)]
+    log_p = torch.stack([terms.total[some], *more])
     return replace(
         result,
-        draw_error=None if spread is None else math.sqrt(spread / (n * draws)),
-        bound=_bound(flow, torch.stack(log_p[:importance])) if importance > 1 else None,
+        draw_error=math.sqrt(flow.unit(log_p).var(0).mean().item() / n),
+        bound=_bound(flow, log_p),
     )
 
 
@@ -170,7 +163,10 @@ def terms_of(
         parts.append(flow.terms(x.to(flow.device)))
         if progress:
             progress(len(places))
-    return _joined(parts, lambda tensors: torch.cat(tensors).double().cpu())
+    names = ("prior", "log_det", "pixels")
+    return Terms(
+        *(torch.cat([getattr(part, name) for part in parts]).double().cpu() for name in names)
+    )
 
 
 def summary(flow: Flow, terms: Terms, seed: int) -> Evaluation:
@@ -200,12 +196,6 @@ def _noise(seed: int, draw: int, places: Tensor, shape: torch.Size) -> Tensor:
         for place in places.tolist()
     ]
     return torch.from_numpy(np.stack(noise))
-
-
-def _joined(parts: list[Terms], join: Callable[[list[Tensor]], Tensor]) -> Terms:
-    """One `Terms` from several, by a function of their tensors."""
-    names = ("prior", "log_det", "pixels")
-    return Terms(*(join([getattr(part, name) for part in parts]) for name in names))
 
 
 def _bound(flow: Flow, log_p: Tensor) -> ImportanceBound:

@@ -13,7 +13,7 @@ import stat
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from errno import ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR
+from errno import ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, ENXIO
 from functools import cache
 from io import BufferedReader
 from pathlib import Path
@@ -75,6 +75,8 @@ def opened(path: Path, what: str = "a file") -> Iterator[BufferedReader]:
     except (ValueError, OSError) as error:
         # Or a null character in the name, a circle of links, a name that is too long.
         missing = (ENOENT, ELOOP, ENAMETOOLONG, ENOTDIR)
+        if isinstance(error, OSError) and error.errno == ENXIO:
+            raise DamagedError(f"Expected a file; {path} is a socket.") from error
         if isinstance(error, OSError) and error.errno not in missing:
             raise
         raise FileNotFoundError(f"Expected {what}; there is none at {path!s}.") from error

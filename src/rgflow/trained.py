@@ -72,18 +72,15 @@ class Model:
             ValueError: If they don't fit the flow, or there is neither a name nor a run.
         """
         from rgflow import data
+        from rgflow.config import TrainConfig
 
-        if self.config is not None:
-            return data.load_for(self.config, split, name=name, count=count)
-        if name is None:
+        if name is None and self.config is None:
             raise ValueError(
                 "Expected a data set, as the folder of a model without a card names none: give one "
                 "with --data, or name the folder of its run."
             )
-        like = self.flow.config
-        return data.load(
-            name, split, height=like.height, width=like.width, channels=like.channels, count=count
-        )
+        config = self.config or TrainConfig(model=self.flow.config)
+        return data.load_for(config, split, name=name, count=count)
 
     def reference(
         self, name: str | None = None, progress: Callable[[int, int], None] | None = None

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from reproducing.measures.subject import Found, MeasuredFlow
+from reproducing.ovals import spreads_read
 from rgflow import data
 from rgflow.data import patches
 from rgflow.evaluation import evaluate
@@ -134,18 +135,24 @@ def _seam(images: Tensor, edge: int) -> float:
 def samples(subject: MeasuredFlow, *, count: int = 10_000, temperature: float = 1.0) -> Found:
     """Fréchet distances of samples to training images, FID if its features are there; of MSDS also
     how ovals spread."""
-    found = score(
+    test, ovals = subject.images(count), subject.config.data.startswith("msds")
+    drawn, distances = score(
         subject.flow,
         subject.images(count, "train"),
-        subject.images(count),
-        ovals=subject.config.data.startswith("msds"),
+        test,
+        ovals=ovals,
         inception=subject.inception,
         temperature=temperature,
     )
-    numbers = asdict(found)
-    # By the name of the distance, so that a table can ask for one.
-    numbers["distances"] = {one.pop("name"): one for one in numbers["distances"]}
-    return Found(numbers=numbers)
+    rows = map(asdict, distances)
+    return Found(
+        numbers={
+            # By the name of the distance, so that a table can ask for one.
+            "distances": {row.pop("name"): row for row in rows},
+            "samples": asdict(spreads_read(drawn)) if ovals else None,
+            "tests": asdict(spreads_read(test)) if ovals else None,
+        }
+    )
 
 
 def speed(subject: MeasuredFlow, *, count: int = 64) -> Found:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
-from scipy.stats import false_discovery_control, rankdata
+from scipy.stats import false_discovery_control
 
 from rgflow.analysis.columns import columns
 from rgflow.analysis.information import bins_for, mutual_information
@@ -39,8 +39,6 @@ class Association(NamedTuple):
     correlation: float
     """Pearson's; with an angle the multiple correlation with (cos 2θ, sin 2θ), which has no sign
     (Mardia 1976)."""
-    auc: float
-    """Area under the ROC curve of a binary label; otherwise NaN."""
     significant: bool
 
 
@@ -53,7 +51,6 @@ class Associations:
         labels: Names of the labels.
         information: Mutual information in nats, corrected for the number of images, [K, C, H, W].
         correlation: Correlation, [K, C, H, W].
-        auc: Area under the ROC curve, [K, C, H, W]; NaN unless the label is binary.
         significant: Pairs found dependent by the G-test, among which at most a share `rate` is
             expected to be by chance (Benjamini and Hochberg 1995), [K, C, H, W].
         images: N.
@@ -65,7 +62,6 @@ class Associations:
     labels: tuple[str, ...]
     information: NDArray[np.float64]
     correlation: NDArray[np.float64]
-    auc: NDArray[np.float64]
     significant: NDArray[np.bool_]
     images: int
     bins: int
@@ -113,7 +109,7 @@ class Associations:
         Raises:
             OSError: If it can't be written.
         """
-        arrays = ("information", "correlation", "auc", "significant")
+        arrays = ("information", "correlation", "significant")
         settings = {
             "labels": self.labels,
             "levels": self.lattice.levels,
@@ -134,7 +130,6 @@ class Associations:
             label=self.labels[k],
             information=float(self.information[place]),
             correlation=float(self.correlation[place]),
-            auc=float(self.auc[place]),
             significant=bool(self.significant[place]),
         )
 
@@ -166,15 +161,12 @@ def associations(z: Latents, labels: Sequence[Label]) -> Associations:
     found = mutual_information(x, y, bins)
     adjusted = false_discovery_control(found.p.ravel()).reshape(found.p.shape)
     standard = (x - x.mean(0)) / np.maximum(x.std(0), 1e-12)
-    ranks = rankdata(x, axis=0)
     correlation = np.stack([_correlation(standard, label) for label in labels])
-    auc = np.stack([_auc(ranks, label) for label in labels])
     return Associations(
         lattice=z.lattice,
         labels=tuple(label.name for label in labels),
         information=found.nats.T.reshape(shape),
         correlation=correlation.reshape(shape),
-        auc=auc.reshape(shape),
         significant=(adjusted <= FALSE_DISCOVERY_RATE).T.reshape(shape),
         images=len(z),
         bins=bins,
@@ -190,12 +182,3 @@ def _correlation(standard: NDArray[np.float32], label: Label) -> NDArray[np.floa
         return single
     explained = (cross @ np.linalg.pinv(t.T @ t / len(t)) * cross).sum(1)
     return np.sqrt(np.clip(explained, 0, 1))
-
-
-def _auc(ranks: NDArray[np.float64], label: Label) -> NDArray[np.float64]:
-    """The AUC of every latent [N, D] for a binary label, [D], by ranks (Mann and Whitney 1947)."""
-    if label.kind != "binary":
-        return np.full(ranks.shape[1], np.nan)
-    ones = label.values.sum()
-    area: NDArray[np.float64] = label.values @ ranks - ones * (ones + 1) / 2
-    return area / (ones * (len(ranks) - ones))

@@ -19,7 +19,7 @@ from rgflow.analysis.disentanglement import Disentanglement, disentanglement
 from rgflow.analysis.fields import ReceptiveFields, receptive_fields
 from rgflow.analysis.labels import Label, check_labels, spread
 from rgflow.analysis.levels import encode
-from rgflow.analysis.probes import PARTS, ProbeTable, probe_levels
+from rgflow.analysis.probes import ProbeTable, probe_levels
 from rgflow.bijectors.pixels import dequantize
 from rgflow.checks import check_whole
 from rgflow.files import plain
@@ -100,7 +100,6 @@ def find_factors(
     labels: Sequence[Label] = (),
     *,
     levels: Sequence[int] | None = None,
-    folds: int = 1,
     places: int = 8,
     strongest: int = 200,
     fields: ReceptiveFields | None = None,
@@ -119,7 +118,6 @@ def find_factors(
         labels: Labels of the images; none: only what needs no labels. Binary labels that fewer than
             8 images have or lack are neither probed nor given directions.
         levels: Levels in which directions are fitted; none: all.
-        folds: As for `probe_levels`.
         places: As for `probe_levels`; for MIG, DCI and directions at most four.
         strongest: Number of latents with the strongest receptive fields, for MIG and DCI.
         fields: The receptive fields of all latents, if they have been computed.
@@ -134,8 +132,7 @@ def find_factors(
     """
     check_whole("strongest", strongest, 2)
     check_whole("batch_size", batch_size, 1)
-    check_whole("folds", folds, 1, PARTS)  # now, rather than after minutes
-    check_whole("places", places, 1)
+    check_whole("places", places, 1)  # now, rather than after minutes
     if levels is not None:
         check_levels(flow.lattice, levels)
     if labels:
@@ -185,7 +182,7 @@ def find_factors(
         unlabelled,
         labels=tuple(labels),
         associations=found,
-        probes=probe_levels(z, labels, folds=folds, places=places, seed=seed, progress=on_probes),
+        probes=probe_levels(z, labels, places=places, seed=seed, progress=on_probes),
         scores=scores,
         directions=found_directions,
     )

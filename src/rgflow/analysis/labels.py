@@ -38,9 +38,6 @@ OVAL_TILE = 8
 """Edge of an oval's tile in MSDS, in pixels."""
 MIN_IMAGES = 8
 """Minimum number of images, and of images with and without a binary label, for an analysis."""
-MAX_SCALE = 1e6
-"""Maximum size of values that aren't rescaled, and the inverse of the minimum, as measures square
-them."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,8 +46,7 @@ class Label:
 
     Attributes:
         name: Its name.
-        values: [N]: 0 and 1 of a binary label, degrees of an angle; numbers may have been divided
-            by the largest.
+        values: [N]: 0 and 1 of a binary label, degrees of an angle.
         kind: Number, binary, or the angle of an axis, which is the same after 180°.
         group: The group that it belongs to, a row in tables: `base colour` for base red.
         box: The part of the image that it describes; none: the whole image.
@@ -116,26 +112,13 @@ def _made(name: str, values: NDArray[Any], declared: Declared) -> list[Label]:
     elif declared == "number" and len(distinct) == 2:
         ones = {name: values == distinct[1]}
     else:
-        numbers = _bounded(values.astype(np.float64), declared == "angle")
+        numbers = values.astype(np.float64)
+        numbers = numbers % 180 if declared == "angle" else numbers
         return [Label(name=name, values=numbers, kind=declared, group=name)]
     return [
         Label(name=one, values=is_so.astype(np.float64), kind="binary", group=name)
         for one, is_so in ones.items()
     ]
-
-
-def _bounded(values: NDArray[np.float64], angles: bool) -> NDArray[np.float64]:
-    """Numbers whose squares can be added, also in float32: angles modulo 180, and others divided by
-    the largest if that is huge or tiny, as no measure depends on their unit.
-
-    Example:
-        >>> _bounded(np.array([-1e308, 5e307]), False).tolist()
-        [-1.0, 0.5]
-    """
-    if angles:
-        return values % 180
-    largest = np.abs(values).max()
-    return values if 1 / MAX_SCALE < largest < MAX_SCALE else values / largest
 
 
 def _msds(known: Mapping[str, NDArray[Any]]) -> Iterator[Label]:

@@ -60,7 +60,6 @@ class ProbeTable:
         scores: In the order of groups and levels.
         levels: Number of levels.
         images: N.
-        folds: Parts held out in turn.
         trees: Number of trees of a boosted probe.
         places: Places that were probed.
         seed: Seed of the parts, the random sets and the shuffled labels.
@@ -72,7 +71,6 @@ class ProbeTable:
     scores: tuple[Score, ...]
     levels: int
     images: int
-    folds: int
     trees: int
     places: tuple[Box, ...]
     seed: int
@@ -108,7 +106,6 @@ def probe_levels(
     z: Latents,
     labels: Sequence[Label],
     *,
-    folds: int = 1,
     trees: int = 40,
     places: int = 8,
     seed: int = 0,
@@ -119,13 +116,12 @@ def probe_levels(
     The linear probe is a ridge regression, the boosted one `HistGradientBoostingRegressor`. A
     binary label is predicted as the number 0 or 1.
 
-    Binary labels that fewer than 8 images have or lack have no score, and labels none in a fold
-    whose held-out images all have the same value, before or after shuffling.
+    Labels have no score if fewer than 8 images have or lack a binary one, or if all images held out
+    have the same value, before or after shuffling.
 
     Args:
         z: The latents of N images.
         labels: The factors.
-        folds: How many of the five parts of the images are held out in turn.
         trees: Number of trees of a boosted probe.
         places: Maximum number of places, evenly spread over those that the labels are about.
         seed: Seed of all randomness.
@@ -138,61 +134,57 @@ def probe_levels(
     check_labels(z, labels)
     check_whole("trees", trees, 1)
     check_whole("places", places, 1)
-    check_whole("folds", folds, 1, PARTS)
     random = np.random.default_rng(seed)
     x = columns(z)
     x = (x - x.mean(0)) / np.maximum(x.std(0), 1e-6)
     labels = spread([label for label in labels if label.common], places)
     shuffled = [replace(label, values=random.permutation(label.values)) for label in labels]
-    parts = np.array_split(random.permutation(len(x)), PARTS)
     boxes = list(dict.fromkeys(label.box for label in labels))
-    total, done = folds * z.lattice.levels * len(boxes), 0
-    held_out: _HeldOut = defaultdict(lambda: defaultdict(list))
-    for fold in range(folds):
-        test, choose, *fit = np.roll(np.arange(PARTS), -fold)
-        split = _Split(parts[test], parts[choose], np.concatenate([parts[k] for k in fit]))
-        informations = (
-            [_information(x, some, split) for some in (labels, shuffled)] if labels else []
-        )
-        varied = [
-            all(np.ptp(one.targets[split.test], 0).any() for one in pair)
-            for pair in zip(labels, shuffled, strict=True)
-        ]
-        for box in boxes:
-            here = [k for k, label in enumerate(labels) if label.box == box and varied[k]]
-            for level in range(z.lattice.levels):
-                of_level, near = level_of(z) == level, reaching(z, box)
-                own, others = np.flatnonzero(of_level & near), np.flatnonzero(of_level & ~near)
-                sets: list[tuple[Inputs, NDArray[np.int64], list[Label], Numbers]] = [
-                    ("own", own, labels, informations[0]),
-                    ("shuffled", own, shuffled, informations[1]),
-                ]
-                if len(others):
-                    far = random.permutation(others)[: len(own)]
-                    rest = random.permutation(own)[: len(own) - len(far)]
-                    sets.append(("random", np.sort(np.append(far, rest)), labels, informations[0]))
-                for inputs, among, some, information in sets if here else ():
-                    share = float(near[among].mean())
-                    wanted = [some[k] for k in here]
-                    residuals: dict[Probe, list[NDArray[np.float64]]] = {
-                        "linear": _linear(x[:, among], wanted, split),
-                        "boosted": [
-                            _boosted(x, among, information[:, k], some[k], split, trees)
-                            for k in here
-                        ],
-                    }
-                    for probe, found in residuals.items():
-                        for label, wrong in zip(wanted, found, strict=True):
-                            errors = _Errors.of(wrong, label, split, len(among), share)
-                            held_out[label.group, level, probe, inputs][box].append(errors)
-                done += 1
-                if progress:
-                    progress(done, total)
+    total, done = z.lattice.levels * len(boxes), 0
+    test, choose, *fit = np.array_split(random.permutation(len(x)), PARTS)
+    split = _Split(test, choose, np.concatenate(fit))
+    informations = [_information(x, some, split) for some in (labels, shuffled)] if labels else []
+    varied = [
+        all(np.ptp(one.targets[test], 0).any() for one in pair)
+        for pair in zip(labels, shuffled, strict=True)
+    ]
+    held_out: dict[_Key, list[_HeldOut]] = defaultdict(list)
+    for box in boxes:
+        here = [k for k, label in enumerate(labels) if label.box == box and varied[k]]
+        groups = list(dict.fromkeys(labels[k].group for k in here))
+        for level in range(z.lattice.levels):
+            of_level, near = level_of(z) == level, reaching(z, box)
+            own, others = np.flatnonzero(of_level & near), np.flatnonzero(of_level & ~near)
+            sets: list[tuple[Inputs, NDArray[np.int64], list[Label], Numbers]] = [
+                ("own", own, labels, informations[0]),
+                ("shuffled", own, shuffled, informations[1]),
+            ]
+            if len(others):
+                far = random.permutation(others)[: len(own)]
+                rest = random.permutation(own)[: len(own) - len(far)]
+                sets.append(("random", np.sort(np.append(far, rest)), labels, informations[0]))
+            for inputs, among, some, information in sets if here else ():
+                share = float(near[among].mean())
+                wanted = [some[k] for k in here]
+                residuals: dict[Probe, list[NDArray[np.float64]]] = {
+                    "linear": _linear(x[:, among], wanted, split),
+                    "boosted": [
+                        _boosted(x, among, information[:, k], some[k], split, trees) for k in here
+                    ],
+                }
+                for probe, wrong in residuals.items():
+                    for group in groups:
+                        pairs = zip(wanted, wrong, strict=True)
+                        r2 = _r2([(label, w) for label, w in pairs if label.group == group], test)
+                        of_box = _HeldOut(box, *r2, len(among), share)
+                        held_out[group, level, probe, inputs].append(of_box)
+            done += 1
+            if progress:
+                progress(done, total)
     return ProbeTable(
         scores=tuple(_scores(held_out)),
         levels=z.lattice.levels,
         images=len(z),
-        folds=folds,
         trees=trees,
         places=tuple(box for box in boxes if box),
         seed=seed,
@@ -216,26 +208,16 @@ class _Split(NamedTuple):
         return np.concatenate((self.fit, self.choose))
 
 
-class _Errors(NamedTuple):
-    """Squared errors of the images held out, [n], and their squared distances from the mean; the
-    number of latents of the probe, and the share of them that are the place's own."""
+class _HeldOut(NamedTuple):
+    """How well a probe predicts a group of factors at one place."""
 
-    squared: NDArray[np.float64]
-    spread: NDArray[np.float64]
+    box: Box | None
+    r2: float
+    error: float
+    """Standard error of the R² over the images held out."""
     latents: int
     near: float
-
-    @classmethod
-    def of(
-        cls, wrong: Numbers, label: Label, split: _Split, latents: int, near: float
-    ) -> "_Errors":
-        """From errors of a label's targets on the images held out, [n, T]."""
-        distance = label.targets[split.test] - label.targets[split.test].mean(0)
-        squared = (wrong.astype(np.float64) ** 2).sum(1)
-        return cls(squared, (distance**2).sum(1), latents, near)
-
-
-_HeldOut = defaultdict[_Key, defaultdict[Box | None, list[_Errors]]]
+    """Share of the latents that are the place's own."""
 
 
 def _information(x: Numbers, labels: Sequence[Label], split: _Split) -> NDArray[np.float64]:
@@ -295,30 +277,32 @@ def _boosted(
     return np.stack(wrong, 1)
 
 
-def _scores(held_out: _HeldOut) -> Iterator[Score]:
-    """Scores from errors by place: means over the places."""
+def _scores(held_out: dict[_Key, list[_HeldOut]]) -> Iterator[Score]:
+    """Scores from those of places: means over the places."""
     groups = list(dict.fromkeys(group for group, *_ in held_out))
-    for key, by_box in sorted(held_out.items(), key=lambda k: (groups.index(k[0][0]), k[0][1])):
-        at = [_r2(errors) for errors in by_box.values()]
-        r2, error = mean_and_error([r2 for r2, _ in at])
-        numbers = [errors[0] for errors in by_box.values()]
+    for key, at in sorted(held_out.items(), key=lambda k: (groups.index(k[0][0]), k[0][1])):
+        r2, error = mean_and_error([one.r2 for one in at])
         yield Score(
             *key,
             r2=r2,
-            error=error if len(at) > 1 else at[0][1],
-            places=0 if list(by_box) == [None] else len(by_box),
-            latents=float(np.mean([n.latents for n in numbers])),
-            near=float(np.mean([n.near for n in numbers])),
+            error=error if len(at) > 1 else at[0].error,
+            places=0 if [one.box for one in at] == [None] else len(at),
+            latents=float(np.mean([one.latents for one in at])),
+            near=float(np.mean([one.near for one in at])),
         )
 
 
-def _r2(parts: Sequence[_Errors]) -> tuple[float, float]:
-    """The mean R² over some factors and folds, and its standard error over the images held out."""
-    ratios = [p.squared.mean() / p.spread.mean() for p in parts]
-    # To first order, what each image adds to Σ squared / Σ spread.
-    n = min(len(p.squared) for p in parts)
-    each = [
-        (p.squared - ratio * p.spread)[:n] / p.spread.mean()
-        for p, ratio in zip(parts, ratios, strict=True)
-    ]
-    return 1 - float(np.mean(ratios)), float(np.mean(each, 0).std() / n**0.5)
+def _r2(
+    residuals: Sequence[tuple[Label, NDArray[np.float64]]], test: NDArray[np.int64]
+) -> tuple[float, float]:
+    """The mean R² over some labels, each with the errors of its targets on the images held out,
+    [n, T]; and its standard error over these images."""
+    ratios, each = [], []
+    for label, wrong in residuals:
+        squared = (wrong.astype(np.float64) ** 2).sum(1)
+        distance = label.targets[test] - label.targets[test].mean(0)
+        spread = (distance**2).sum(1)
+        ratios.append(squared.mean() / spread.mean())
+        # To first order, what each image adds to Σ squared / Σ spread.
+        each.append((squared - ratios[-1] * spread) / spread.mean())
+    return 1 - float(np.mean(ratios)), float(np.mean(each, 0).std() / len(test) ** 0.5)

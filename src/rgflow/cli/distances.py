@@ -13,7 +13,7 @@ from rgflow.text import Screen, measured, reporting, say, table
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from rgflow.metrics.scores import SampleScores
+    from rgflow.metrics.frechet import FrechetDistance
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -21,7 +21,7 @@ def run(arguments: Sequence[str]) -> None:
     options = Parser(
         "distances",
         "How close samples of a trained flow are to images: Fréchet distances, each beside that "
-        "of as many test images, and for MSDS how much the ovals of an image differ.",
+        "of as many test images.",
         "rgflow distances runs/first --count 2000 --temperature 0.9",
     )
     options.model()
@@ -37,8 +37,6 @@ def run(arguments: Sequence[str]) -> None:
     options.whole("seed", 0, "seed; sample k has seed + k", least=0)
     settings = parse(options, arguments)
 
-    from dataclasses import asdict
-
     import torch
 
     from rgflow.data.msds import KINDS
@@ -50,7 +48,7 @@ def run(arguments: Sequence[str]) -> None:
     network = inception(settings.inception, device) if settings.inception else None
     test, train = (model.images(settings.data, s, settings.count) for s in ("test", "train"))
     with reporting() as report:
-        found = score(
+        _, found = score(
             model.flow,
             torch.from_numpy(train.images.copy()),
             torch.from_numpy(test.images.copy()),
@@ -61,8 +59,8 @@ def run(arguments: Sequence[str]) -> None:
         )
     path = model.folder / _file(settings.data, settings.temperature)
     with writing(path):
-        write_json(path, {"data": test.name, **asdict(found)})
-    Screen().print(_distances(found), *([_spreads(found)] if found.samples else []))
+        write_json(path, {"data": test.name, "distances": found})
+    Screen().print(_distances(found))
     say(f"All results are in {path}.")
 
 
@@ -75,9 +73,9 @@ def _file(data: str | None, temperature: float | list[float]) -> str:
     return "-".join(["scores", *parts]) + ".json"
 
 
-def _distances(found: SampleScores) -> Table:
+def _distances(found: Sequence[FrechetDistance]) -> Table:
     """The distances beside their floors."""
-    first = found.distances[0]
+    first = found[0]
     head = ("", f"{first.samples} samples", f"{first.samples} test images: floor", "features")
     rows = [
         (
@@ -86,21 +84,6 @@ def _distances(found: SampleScores) -> Table:
             measured(one.floor, 2, one.floor_error),
             str(one.dim),
         )
-        for one in found.distances
+        for one in found
     ]
     return table(head, rows, f"Fréchet distances to {first.references} training images, ± s.e.")
-
-
-def _spreads(found: SampleScores) -> Table:
-    """The spreads of ovals."""
-    rows = [
-        (
-            name,
-            measured(one.colour, 2, one.colour_error),
-            measured(one.angle, 2, one.angle_error),
-        )
-        for name, one in (("samples", found.samples), ("test images", found.tests))
-        if one
-    ]
-    head = ("", "colour, grey levels", "angle, degrees")
-    return table(head, rows, "how much the ovals of an image differ, ± s.e.")

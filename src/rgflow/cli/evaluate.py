@@ -34,9 +34,8 @@ def run(arguments: Sequence[str]) -> None:
     options.model()
     options.data()
     options.whole("count", 10_000, "maximum number of test images")
-    options.whole("draws", 1, "draws of noise per image")
     options.whole("importance", 8, "draws of noise for the importance-weighted bound; 1: no bound")
-    options.whole("subset", 100, "images for the bound and the error over draws; 0: neither", 0)
+    options.whole("subset", 100, "images for the bound; 0: no bound", 0)
     options.whole("batch_size", 128, "images at a time")
     options.whole("seed", 0, "seed of the dequantisation noise", least=0)
     settings = parse(options, arguments)
@@ -54,7 +53,7 @@ def run(arguments: Sequence[str]) -> None:
             model.flow,
             torch.from_numpy(images.images.copy()),
             progress=partial(report, "evaluating"),
-            **some(settings, "seed", "draws", "importance", "subset", "batch_size"),
+            **some(settings, "seed", "importance", "subset", "batch_size"),
         )
     check_finite(torch.tensor(result.nll), f"{result.unit} of test images")
     is_training_data = model.config is not None and model.config.data == images.name
@@ -80,8 +79,7 @@ def _results(result: Evaluation) -> Table:
 
     row("mean; error over images", result.nll, result.standard_error, result.images)
     if result.draw_error is not None:
-        what = f"the same; error over {many(result.draws, 'draw')} of noise"
-        row(what, result.nll, result.draw_error, result.images)
+        row("the same; error over draws of noise", result.nll, result.draw_error, result.images)
     if (bound := result.bound) is not None:
         what = f"importance-weighted, {bound.draws} draws"
         row(what, bound.nll, bound.standard_error, bound.images)

@@ -51,7 +51,6 @@ def run(arguments: Sequence[str]) -> None:
     options.several(
         "levels", int, None, "levels in which to fit a direction for every label; by default all"
     )
-    options.whole("folds", 1, "number of fifths of the images to hold out in turn")
     options.whole("places", 8, "maximum number of places in the image to probe")
     options.whole("strongest", 200, "number of strongest latents for MIG and DCI", least=2)
     options.whole("draws", 2, "draws of the latents over which receptive fields are averaged")
@@ -81,9 +80,7 @@ def run(arguments: Sequence[str]) -> None:
             torch.from_numpy(images.images.copy()),
             labels,
             progress=report,
-            **some(
-                settings, "levels", "folds", "places", "strongest", "draws", "seed", "batch_size"
-            ),
+            **some(settings, "levels", "places", "strongest", "draws", "seed", "batch_size"),
         )
     shown = [tables.strengths(found.fields, settings.threshold), *tables.meaning(found)]
     Screen().print(*(table(one.head, one.rows, f"{one.title}. {one.settings}") for one in shown))

@@ -28,7 +28,7 @@ def run(arguments: Sequence[str]) -> None:
         "fields",
         "Receptive fields of the latents of a trained flow: which pixels each changes, and how "
         "much (paper, eq. 14).",
-        "rgflow fields runs/first --beside runs/realnvp",
+        "rgflow fields runs/first --draws 4",
     )
     options.model()
     options.whole("level", None, "only this level; by default all", least=0)
@@ -53,31 +53,24 @@ def run(arguments: Sequence[str]) -> None:
     options.temperature(help="of the draws: one number, or one per level, level 0 first")
     options.whole("seed", 0, "seed; draw k has seed + k", least=0)
     options.number("threshold", 1.0, "strength above which a latent is visible", least=0)
-    options.word("beside", None, "another run to compare with")
     options.word("out", None, "output folder; by default that of the run")
     settings = parse(options, arguments)
-    for other in ("level", "beside"):
-        if settings.latents is not None and settings[other] is not None:
-            raise ValueError(f"Expected --latents without --{other}; got both: leave one out.")
+    if settings.latents is not None and settings.level is not None:
+        raise ValueError("Expected --latents or --level; got both: leave one out.")
 
-    from rgflow import figures, trained
+    from rgflow import figures
     from rgflow.analysis.fields import receptive_fields
     from rgflow.report.tables import strengths
 
     model = subjects.load_model(settings)
-    flows = {settings.run: model.flow}
-    if settings.beside:
-        flows[settings.beside] = trained.load(settings.beside, settings.size).flow
-    results = {}
-    for name, flow in flows.items():
-        with bar(name, settings.draws) as progress:
-            results[name] = receptive_fields(
-                flow,
-                **some(settings, "draws", "temperature", "seed", "space", "change"),
-                sites=_sites(flow, settings.level, settings.latents),
-                progress=progress,
-            )
-    found, threshold = results[settings.run], settings.threshold
+    with bar("receptive fields", settings.draws) as progress:
+        found = receptive_fields(
+            model.flow,
+            **some(settings, "draws", "temperature", "seed", "space", "change"),
+            sites=_sites(model.flow, settings.level, settings.latents),
+            progress=progress,
+        )
+    results, threshold = {settings.run: found}, settings.threshold
     part = "-latents" if settings.latents else ""
     if settings.level is not None:
         part = f"-level{settings.level}"
@@ -94,20 +87,16 @@ def run(arguments: Sequence[str]) -> None:
     with writing(folder, into=True):
         for name, picture in drawn.items():
             write_picture(pictures / f"{name}.png", picture)
-        for stem, (name, one) in zip(("fields", "beside"), results.items(), strict=False):
-            path = folder / f"{stem}{part}.safetensors"
-            one.save(path, run=name)
-            about = {"run": name, **one.how(), "threshold": threshold}
-            levels = one.summary(STRONGEST, threshold)
-            write_json(path.with_suffix(".json"), about | {"levels": levels})
-    for name, one in results.items():
-        shown = strengths(one, threshold, name)
-        Screen().print(table(shown.head, shown.rows, shown.title))
+        path = folder / f"fields{part}.safetensors"
+        found.save(path, run=settings.run)
+        about = {"run": settings.run, **found.how(), "threshold": threshold}
+        levels = found.summary(STRONGEST, threshold)
+        write_json(path.with_suffix(".json"), about | {"levels": levels})
+    shown = strengths(found, threshold, settings.run)
+    Screen().print(table(shown.head, shown.rows, shown.title))
     say(
-        f"Fields, strengths and errors are in {folder / f'fields{part}.safetensors'}, the "
-        f"strongest in fields{part}.json in the same folder, {len(drawn)} pictures in {pictures}."
-        + f" Those of {settings.beside} are in beside{part}.safetensors and beside{part}.json."
-        * (len(results) > 1)
+        f"Fields, strengths and errors are in {path}, the strongest in fields{part}.json in the "
+        f"same folder, {len(drawn)} pictures in {pictures}."
     )
 
 

@@ -44,11 +44,9 @@ def run(arguments: Sequence[str]) -> None:
         "temperatures",
         float,
         [0.2, 0.4, 0.6, 0.8, 1.0],
-        "temperatures of two grids: one for all levels, and low levels against high levels",
+        "temperatures of a grid, low levels against high levels",
     )
-    options.add_argument(
-        "--split_at", type=int, default=1, help="first high level of the second grid"
-    )
+    options.add_argument("--split_at", type=int, default=1, help="first high level of the grid")
     settings = parse(options, arguments)
     subjects.check(settings, PICK, drawn=True)
     if not settings.temperatures:
@@ -69,18 +67,16 @@ def _draw(found: Subjects, settings: Namespace) -> None:
     import torch
 
     from rgflow.analysis.levels import at_temperatures, decode, mixed_temperature, resample
-    from rgflow.figures.levels import mixed_temperatures, progressive, resampled, temperatures
+    from rgflow.figures.levels import mixed_temperatures, progressive, resampled
 
     flow, z, scale = found.flow, found.latents, found.scale
     hot = settings.temperatures
     several = flow.levels > 1  # otherwise there is none to be hotter than another
     if several:
         check_whole("--split_at", settings.split_at, 1, flow.levels - 1)
-    pairs = [
-        mixed_temperature(flow.levels, settings.split_at, t, u) for t in hot for u in hot if several
-    ]
-    seeds = settings.pick if found.sampled else []
-    total = len(z) * (1 + settings.draws * flow.levels) + len(seeds) * (len(hot) + len(pairs))
+    pairs = [mixed_temperature(flow.levels, settings.split_at, t, u) for t in hot for u in hot]
+    seeds = settings.pick if found.sampled and several else []
+    total = len(z) * (1 + settings.draws * flow.levels) + len(seeds) * len(pairs)
     with torch.no_grad():
         stages = [found.drawn(stage).cpu() for stage in flow.coarse(z)]
     picture = progressive(stages, scale=scale, coarse_first=found.sampled)
@@ -97,12 +93,9 @@ def _draw(found: Subjects, settings: Namespace) -> None:
         images = found.drawn(decode(flow, z, progress=progress))
         found.save(resampled(images, found.drawn(redrawn), scale=scale), "resampled.png")
         if seeds:
-            same = found.drawn(at_temperatures(flow, seeds, hot, progress=progress))
-            found.save(temperatures(same, hot, seeds, scale=scale), "temperatures.png")
-            if several:
-                mixed = found.drawn(at_temperatures(flow, seeds, pairs, progress=progress))
-                picture = mixed_temperatures(mixed, hot, hot, settings.split_at, scale=scale)
-                found.save(picture, "mixed-temperatures.png")
+            mixed = found.drawn(at_temperatures(flow, seeds, pairs, progress=progress))
+            picture = mixed_temperatures(mixed, hot, hot, settings.split_at, scale=scale)
+            found.save(picture, "temperatures.png")
     say(f"{len(z)} images level by level: see {subjects.file_names(found.written)}.")
 
 

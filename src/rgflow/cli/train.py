@@ -55,15 +55,16 @@ def run(arguments: Sequence[str]) -> None:
         options.add_argument(f"--model.{name}", type=str | None, help=f"kind of {name}, with {has}")
     what = f"what a step minimises: {', '.join(Objective.kinds)}, or a class by its import path"
     options.add_argument("--objective", type=str | None, help=what)
-    arguments, files, in_files = _files(arguments)
+    arguments, files = _files(arguments)
     arguments, given = _given(arguments)
     shown = "--print_config" in arguments  # a word that the parser has a meaning of its own for
     named = parse(options, [word for word in arguments if word != "--print_config"])
-    preset, out = (named[name] or files.get(name) for name in OTHERS)
-    pretrained, data = (given.get(name, files.get(name)) for name in ("pretrained", "data"))
+    given |= {name: named[name] for name in OTHERS if named[name]}
+    told = {name: value for some in (*files, given) for name, value in some.items()}
+    preset, out, pretrained, data = map(told.get, (*OTHERS, "pretrained", "data"))
     config = _begin(preset, pretrained, data or "")
-    for settings in (*in_files, given):
-        config = config.changed(settings)
+    for some in (*files, given):
+        config = config.changed({name: x for name, x in some.items() if name not in OTHERS})
     if shown:
         print(to_yaml({"out": out, **config.to_dict()}), end="")
         return
@@ -174,38 +175,28 @@ def _put(settings: dict[str, Any], name: str, value: object) -> None:
         settings[name] = {**there, "kind": value} if both else value  # type: ignore[dict-item]
 
 
-def _files(
-    arguments: Sequence[str],
-) -> tuple[list[str], dict[str, Any], list[dict[str, Any]]]:
-    """Separate `--config` from the other arguments and read its files: options of the command, and
-    the settings of each file.
+def _files(arguments: Sequence[str]) -> tuple[list[str], list[dict[str, Any]]]:
+    """Separate `--config` from the other arguments, and read the settings in its files.
 
     The parser never sees a file, which may be a stranger's: it would import classes by some words.
     """
-    found, settings = dict[str, Any](), list[dict[str, Any]]()
     left, named = extracted(arguments, "--config".__eq__)
+    found = []
     for _, name in named:
-        path = expanded(name)
-        values = read_yaml(path, "a YAML file of settings")
-        of_model = values.pop("model", {})
-        if not isinstance(of_model, dict):
+        path, values = expanded(name), dict[str, Any]()
+        for setting, value in read_yaml(path, "a YAML file of settings").items():
+            _put(values, setting, value)
+        if not isinstance(values.setdefault("model", {}), dict):
             raise ValueError(
                 f"Expected settings as names and values in {path}, those of the flow under model; "
                 f"see --print_config for an example."
             )
-        dotted = [name for name in values if str(name).startswith("model.")]
-        for name in dotted:
-            _put(of_model, name.removeprefix("model."), values.pop(name))
-        values = training_of_earlier({**values, "model": of_model})
-        for kind, some, more in ((TrainConfig, values, OTHERS), (FlowConfig, values["model"], ())):
-            for setting in some:
-                check_name(f"a setting in {path}", setting, [*options_of(kind), *more])
-        for name in (*OTHERS, "pretrained", "data"):
-            if values.get(name) is not None:
-                check_type(f"{name} in {path}", values[name], str, "a word")
-        found |= values
-        settings.append({name: value for name, value in values.items() if name not in OTHERS})
-    return left, found, settings
+        values = training_of_earlier(values)
+        for word in (*OTHERS, "pretrained", "data"):
+            if values.get(word) is not None:
+                check_type(f"{word} in {path}", values[word], str, "a word")
+        found.append(values)
+    return left, found
 
 
 OTHERS = ("preset", "out")
@@ -218,13 +209,12 @@ def _resume(arguments: Sequence[str]) -> None:
     options.add_argument("--resume", type=str, required=True, help=_RESUME)
     options.add_argument("--minutes", type=float | None, default=None, help="another total budget")
     options.add_argument("--steps", type=int | None, default=None, help="another total budget")
-    for word in arguments:
-        name = word.split("=")[0]
-        if name.startswith("--") and name not in ("--resume", "--minutes", "--steps", "--help"):
-            raise ValueError(
-                f"Expected only --minutes and --steps with --resume; got {name}: the other "
-                f"settings of a run can't change."
-            )
+    arguments, budget = _given(arguments)
+    if others := [name for name in budget if name not in ("minutes", "steps")]:
+        raise ValueError(
+            f"Expected only --minutes and --steps with --resume; got --{others[0]}: the other "
+            f"settings of a run can't change."
+        )
     settings = parse(options, arguments)
 
     from rgflow.training import train
@@ -232,8 +222,8 @@ def _resume(arguments: Sequence[str]) -> None:
 
     run = Run.unfinished(settings.resume)
     config = run.config()
-    if settings.minutes is not None or settings.steps is not None:
-        config = replace(config, minutes=settings.minutes, steps=settings.steps)
+    if budget:
+        config = config.changed({"minutes": None, "steps": None} | budget)
     _tell(train(config, run, resume=True), config, run)
 
 

@@ -1,3 +1,5 @@
+from .cones import generation_cones as generation_cones
+from .cones import inference_cone as inference_cone
 from .curves import learning_curve as learning_curve
 from .fields import atlas as atlas
 from .fields import heat as heat
@@ -12,6 +14,3 @@ from .images import pixel_size as pixel_size
 from .images import shaded as shaded
 from .images import to_bytes as to_bytes
 from .levels import progressive as progressive
-from .network import generation_cones as generation_cones
-from .network import inference_cone as inference_cone
-from .network import network_views as network_views

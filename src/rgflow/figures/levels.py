@@ -52,28 +52,6 @@ def resampled(originals: Tensor, images: Tensor, *, scale: int = 2) -> Image.Ima
     return arranged(groups)
 
 
-def temperatures(
-    images: Tensor,
-    temperatures: Sequence[float | Sequence[float]],
-    seeds: Sequence[int],
-    *,
-    scale: int = 2,
-) -> Image.Image:
-    """The same seeds at several temperatures.
-
-    Args:
-        images: [T, N, C, H, W].
-        temperatures: Of the rows.
-        seeds: Of the columns.
-        scale: Edge of a drawn pixel.
-    """
-    each = ([t] if isinstance(t, int | float) else t for t in temperatures)
-    rows = [f"T = {', '.join(map(number, one))}" for one in each]
-    columns = [f"seed {seed}" for seed in seeds]
-    body = panel(images, scale=scale, rows=rows, columns=columns)
-    return arranged([titled("The same seeds at several temperatures", body)])
-
-
 def mixed_temperatures(
     images: Tensor, low: Sequence[float], high: Sequence[float], split: int, *, scale: int = 1
 ) -> Image.Image:

@@ -1,11 +1,10 @@
-"""How good the samples of a flow are: Fréchet distances, and for MSDS what their ovals are like.
+"""How good the samples of a flow are, in Fréchet distances.
 
 Letters in shapes: N test images, and as many samples; M training images; C channels; H, W rows and
 columns.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -20,27 +19,10 @@ from rgflow.metrics.frechet import (
     oval_features,
     pixel_components,
 )
-from rgflow.metrics.ovals import Spreads, spreads
-from rgflow.metrics.reader import load_reader
 from rgflow.text import Report, counter
 
 COMPONENTS = 64
 """Of the pixels, at the most."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SampleScores:
-    """What the samples of a flow are like.
-
-    Attributes:
-        distances: Fréchet distances, each with its floor.
-        samples: The spread of the ovals in a sample; none where images have no ovals.
-        tests: That in a test image, read in the same way.
-    """
-
-    distances: tuple[FrechetDistance, ...]
-    samples: Spreads | None
-    tests: Spreads | None
 
 
 @torch.no_grad()
@@ -55,7 +37,7 @@ def score(
     seed: int = 0,
     batch_size: int = 64,
     progress: Report | None = None,
-) -> SampleScores:
+) -> tuple[Tensor, tuple[FrechetDistance, ...]]:
     """Draw as many samples as there are test images, and compare them with the training images.
 
     Args:
@@ -68,6 +50,9 @@ def score(
         batch_size: Images at a time; the result depends on it by rounding only.
         progress: Told of every batch.
 
+    Returns:
+        The samples [N, C, H, W], uint8, and the distances, each with its floor.
+
     Raises:
         ValueError: If the flow is one of real-valued fields, or images don't fit.
 
@@ -75,8 +60,8 @@ def score(
         >>> from rgflow import AffineMap, FlowConfig, RGFlow
         >>> flow = RGFlow(FlowConfig(height=16, width=16, map=AffineMap(depth=1, hidden=8)))
         >>> train, test = torch.randint(256, (2, 30, 3, 16, 16), dtype=torch.uint8)
-        >>> found = score(flow, train, test, ovals=False)
-        >>> [(one.name, one.samples, one.references) for one in found.distances]
+        >>> samples, distances = score(flow, train, test, ovals=False)
+        >>> [(one.name, one.samples, one.references) for one in distances]
         [('FD-PCA30', 30, 30)]
     """
     check_whole("batch_size", batch_size, 1)
@@ -97,7 +82,7 @@ def score(
         advance(len(x))
     samples = torch.cat(drawn)
     total = 2 * len(test) + len(train)
-    distances = tuple(
+    return samples, tuple(
         compare(
             samples,
             train,
@@ -110,11 +95,3 @@ def score(
         )
         for kind in kinds
     )
-    of_samples, of_tests = (_spreads(x, batch_size) if ovals else None for x in (samples, test))
-    return SampleScores(distances=distances, samples=of_samples, tests=of_tests)
-
-
-def _spreads(images: Tensor, batch_size: int) -> Spreads:
-    """The spreads of the ovals that the network reads."""
-    reader = load_reader()
-    return spreads(torch.cat([reader.read(batch) for batch in images.split(batch_size)]))

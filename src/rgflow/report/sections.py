@@ -19,12 +19,12 @@ from rgflow.analysis.traversals import fig6_temperature, traverse
 from rgflow.data.decoding import open_picture
 from rgflow.evaluation import evaluate
 from rgflow.figures.animations import animate
+from rgflow.figures.cones import generation_cones, inference_cone
 from rgflow.figures.field_theory import overview, renormalization
 from rgflow.figures.fields import atlas, strengths, strongest
-from rgflow.figures.levels import mixed_temperatures, progressive, resampled, temperatures
+from rgflow.figures.levels import mixed_temperatures, progressive, resampled
 from rgflow.figures.mixing import mixing_grid as grid_picture
 from rgflow.figures.mixing import path_frames, thresholds
-from rgflow.figures.network import generation_cones, inference_cone, network_views
 from rgflow.figures.traversals import Shown, labels, traversal_frames
 from rgflow.latents import Latents
 from rgflow.lattice import Lattice
@@ -63,14 +63,10 @@ def summary(subject: ReportedFlow) -> Section:
 
 
 def samples(subject: ReportedFlow) -> Section:
-    """Samples, and the same seeds at several temperatures."""
+    """Samples, and the same seeds at pairs of temperatures."""
     flow, levels, seed = subject.flow, subject.flow.levels, subject.seed
     scale = subject.scale()
     images = decode(flow, subject.drawn(40, 1.0))
-    ways: list[float | tuple[float, ...]] = [0.4, 0.7, 1.0]
-    ways.append(mixed_temperature(levels, 1, 0.2, 1.0))
-    seeds = range(seed, seed + 8)
-    tempered = at_temperatures(flow, seeds, ways)
     pairs = [
         mixed_temperature(levels, 1, low, high) for low in TEMPERATURES for high in TEMPERATURES
     ]
@@ -83,10 +79,6 @@ def samples(subject: ReportedFlow) -> Section:
         ],
         parts=[
             still(figures.grid(images, 10, scale), "Samples at temperature 1", least=0),
-            still(
-                temperatures(tempered, ways, seeds, scale=scale),
-                "The same seeds at several temperatures",
-            ),
             still(
                 mixed_temperatures(mixed, TEMPERATURES, TEMPERATURES, 1, scale=scale),
                 "Low against high levels: the same four seeds in every cell",
@@ -226,7 +218,7 @@ def mixing(subject: ReportedFlow) -> Section:
 
 
 def cones(subject: Reported) -> Section:
-    """The network, and the cones of latents and pixels."""
+    """The cones of latents and pixels."""
     lattice, image = subject.flow.lattice, subject.example
     if not isinstance(lattice, Lattice):
         return Section(title="Cones", text=["In this flow every latent may reach every pixel."])
@@ -239,7 +231,6 @@ def cones(subject: Reported) -> Section:
             "which latents a region of pixels can change (its inference cone)."
         ],
         parts=[
-            still(network_views(lattice), "The network from the side, and from above"),
             still(inference_cone(lattice, box, image), "Latents that a region reaches"),
             still(generation_cones(lattice, image=image), "Pixels that single latents reach"),
         ],

@@ -93,8 +93,7 @@ def scales(found: Sequence[Scale]) -> Table:
 
 def telling(one: Association) -> str:
     """The information that a latent has about a label."""
-    measure = f"AUC {shown(one.auc)}" if not math.isnan(one.auc) else f"r {shown(one.correlation)}"
-    return f"{shown(one.information)} nats, {measure}"
+    return f"{shown(one.information)} nats, r {shown(one.correlation)}"
 
 
 def name(found: Factors, address: Address) -> str:
@@ -194,7 +193,7 @@ def probes(table: ProbeTable) -> Iterator[Table]:
             title=f"Held-out R² from the latents of one level: {probe} probes",
             head=("factor", *(f"level {h}" for h in range(table.levels))),
             rows=rows,
-            settings=f"{how[probe]}; {table.images} images, {table.folds} of 5 parts held out, "
+            settings=f"{how[probe]}; {table.images} images, a fifth held out, "
             f"{many(len(table.places), 'place')}, seed {table.seed}.",
             shades=shades,
         )

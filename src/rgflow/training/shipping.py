@@ -109,8 +109,8 @@ def ship(
         flow, distances = load_flow(made), tuple[dict[str, Any], ...]()
         if samples:
             real = (_images(config, split, samples) for split in ("train", "test"))
-            found = score(flow, *real, ovals=config.data in KINDS, progress=progress)
-            distances = tuple(asdict(one) for one in found.distances)
+            found = score(flow, *real, ovals=config.data in KINDS, progress=progress)[1]
+            distances = tuple(map(asdict, found))
         card = Card(
             name=folder.resolve().name,
             date=datetime.now(UTC).date().isoformat(),

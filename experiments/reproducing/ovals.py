@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from rgflow.metrics.reader import load_reader
 from rgflow.text import mean_and_error
 
 
@@ -78,3 +79,9 @@ def spreads(ovals: Tensor) -> Spreads:
         angle=mean_angle,
         angle_error=angle_error,
     )
+
+
+def spreads_read(images: Tensor) -> Spreads:
+    """The spreads of the ovals that a network reads in uint8 images [N, 3, 32, 32]."""
+    reader = load_reader()
+    return spreads(torch.cat([reader.read(batch) for batch in images.split(64)]))
