@@ -501,7 +501,9 @@ def test_a_page_opened_again_goes_on(models):
     sessions.connect("two", "page of two", "page of one")
     with sessions.using("two") as again:
         assert again is work
+    work.stopping = False
     sessions.connect("three", "page of three", "page of two")  # while the other is open
+    assert work.stopping  # so that nobody waits for its repair
     work.stopping = False
     sessions.disconnect("two")
     assert len(sessions) == 1
