@@ -138,7 +138,8 @@ WRITERS = {
     r"\.save\((?!\s*part|content|file|buffer)[^)]*(format=|kind|PNG|JPEG|GIF|TIFF)": (),
     r"write_table\((?!.*part\))|to_csv|imsave|imwrite|h5py": (),
     r"copyfile\((?!.*part)|copytree|shutil\.move|os\.(sym)?link": (),
-    r"os\.(replace|rename)\(|\.rename\(": ("data/cache.py", "files.py"),
+    # Folders of the page and of the cache, and a part.
+    r"os\.(replace|rename)\(|\.rename\(": ("app/scratch.py", "data/cache.py", "files.py"),
 }  # fmt: skip
 """Calls that write files, other than into the `part` of `rgflow.files.replacing` or into memory,
 and the modules that may."""
