@@ -26,7 +26,11 @@ FRAMES = 24
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Parse, traverse and draw."""
+    """Parse, traverse and draw.
+
+    Raises:
+        ValueError: If an option is wrong, or pictures at full size have no --latent.
+    """
     options = Parser(
         "traverse",
         "Vary one latent of some images, or the most visible latents of every level in turn. Show "
