@@ -138,7 +138,8 @@ def decoded(file: ImageFile) -> tuple[Image.Image, list[str]]:
     """The picture in a file, upright and in a mode that is kept, and what it lacks, in words.
 
     Raises:
-        Exception: Whatever Pillow raises for a damaged file; `picture_file` says it in a sentence.
+        ValueError: If it lacks its palette, or Pillow's errors of all kinds, if it is damaged;
+            `picture_file` says it in a sentence.
     """
     notes, tags = list[str](), getattr(file, "tag_v2", {})
     if getattr(file, "is_animated", False):
