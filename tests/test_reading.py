@@ -19,6 +19,7 @@ from flows import CASES, by_day, config, random_flow
 from reproducing.released import load_released
 from rgflow import FlowConfig, data, load_flow, make_flow
 from rgflow.architectures import flow_class
+from rgflow.checkpoint import fill
 from rgflow.cli import main
 from rgflow.latents import Latents
 from rgflow.lattice import Lattice
@@ -262,6 +263,14 @@ def test_metadata_that_are_longer_than_any(tmp_path):
     save_file({"a": torch.zeros(1).to(torch.float8_e4m3fn)}, path)
     with pytest.raises(DamagedError, match="a holds numbers of the type torch.float8_e4m3fn"):
         load(path)
+
+
+def test_weights_that_are_finite_only_in_the_file(tmp_path):
+    """They are checked in the type in which they are loaded."""
+    flow = torch.nn.Linear(2, 2)
+    state = {name: values.double() * 1e300 for name, values in flow.state_dict().items()}
+    with pytest.raises(ValueError, match=r"finite weights in .*; some of (weight|bias) aren't"):
+        fill(flow, state, tmp_path)
 
 
 def test_logs_of_odd_lines(tmp_path):

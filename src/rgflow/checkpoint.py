@@ -93,8 +93,8 @@ def fill(module: nn.Module, state: dict[str, Tensor], folder: Path) -> None:
     except RuntimeError as error:  # a tensor of another shape
         reason = " ".join(str(error).splitlines()[-1].split()).rstrip(".")
         raise ValueError(f"{_UNFIT.format(folder / WEIGHTS)}: {reason}.") from error
-    for name, tensor in state.items():
-        if not tensor.isfinite().all():
+    for name, tensor in module.state_dict().items():
+        if name in state and not tensor.isfinite().all():  # in the type in which it is loaded
             raise ValueError(
                 f"Expected finite weights in {folder / WEIGHTS}; some of {name} aren't: the "
                 f"training has diverged, or the file is damaged."

@@ -129,33 +129,33 @@ def decoded(file: ImageFile) -> tuple[Image.Image, list[str]]:
         notes.append(f"only the upper 8 of {bits} bits per colour are read and written")
     if (channels := tags.get(277, 0)) > len(file.getbands()):
         notes.append(f"only {len(file.getbands())} of {channels} channels are read and written")
-    exif = file.getexif() if tags else None
-    with suppress(Exception):
-        if exif:
-            file.info["exif"] = words_of(exif)
     file.load()
+    if file.mode == "P" and not file.palette:
+        raise ValueError("it has no palette")
     try:
         image = ImageOps.exif_transpose(file)  # a copy: the file holds on to memory of its decoder
+        if tags and {*file.getexif()} & {*WORDS}:
+            image.info["exif"] = in_tiff(file.getexif())
     except Exception:
         image = file.copy()
         image.info["exif"] = None
-    info: dict[Any, Any] = _kept(image.info, notes)
-    if image.mode not in MODES:
+    info = _kept(image.info, notes)
+    if (mode := MODES.get(image.mode)) is None:
         raise _RefusedError("real values of unknown range" if image.mode == "F" else image.mode)
-    if image.mode.startswith("I"):
+    if mode == "I;16":
         values = np.asarray(image)
         if not 0 <= values.min() <= values.max() < 1 << 16:
             raise _RefusedError(f"values from {values.min():,} to {values.max():,}")
         image = Image.fromarray(values.astype(np.uint16) ^ (0xFFFF if tags.get(262) == 0 else 0))
     elif image.has_transparency_data:
         # Transparent by one colour: as a channel of its own, so that new pixels can be opaque.
-        image = image.convert("LA" if image.mode in ("1", "L", "LA") else "RGBA")
-    elif image.mode == "P" and np.asarray(image).max() >= len(image.getpalette() or ()) // 3:
-        image = image.convert("RGB")
+        mode = "LA" if mode in ("1", "L", "LA") else "RGBA"
+    elif mode == "P" and np.asarray(image).max() >= len(image.getpalette() or ()) // 3:
+        mode = "RGB"
         notes.append("the result is RGB, as its palette lacks some of its colours")
-    elif image.mode != MODES[image.mode]:
-        image = image.convert(MODES[image.mode])
-    if image.mode != "I;16":
+    if image.mode != mode:
+        image = image.convert(mode)
+    if mode != "I;16":
         info.pop("transparency", None)
     image.info = info
     return image, notes
@@ -163,32 +163,38 @@ def decoded(file: ImageFile) -> tuple[Image.Image, list[str]]:
 
 KEPT = ("icc_profile", "exif", "dpi")
 """What is kept of a file besides pixels, as Pillow calls it."""
-
-
 WORDS = (270, 271, 272, 305, 306, 315, 33432, 34665, 34853)
 """Tags for description, camera, software, date, artist, copyright, EXIF's own and the place."""
 
 
-def _kept(info: Mapping[Any, Any], notes: list[str]) -> dict[str, Any]:
+def _kept(info: Mapping[Any, Any], notes: list[str]) -> dict[Any, Any]:
     """What is kept of a file besides pixels, and its transparent grey. Nothing else may be there
     when Pillow writes the picture, as its compression would be used again."""
-    found = dict[str, Any]()
+    found = dict[Any, Any]()
     for name, called in (("icc_profile", "colour profile"), ("exif", "EXIF")):
-        if isinstance(value := info.get(name), bytes) and len(value) <= MAX_PROFILE_BYTES:
-            found[name] = value
-        elif name in info:
-            notes.append(f"its {called} is damaged or too large, and left out")
+        if name in info:
+            try:
+                if len(info[name]) > MAX_PROFILE_BYTES or not isinstance(info[name], bytes):
+                    raise ValueError
+                if name == "exif":
+                    in_tiff(info[name])
+                found[name] = info[name]
+            except Exception:  # whatever Pillow raises
+                notes.append(f"its {called} is damaged or too large, and left out")
     with suppress(TypeError, ValueError):
         dpi = tuple(map(float, info.get("dpi", ())))
-        if len(dpi) == 2 and all(0 < x < MAX_DPI for x in dpi):
+        if len(dpi) == 2 and all(1 < x < MAX_DPI for x in dpi):
             found["dpi"] = dpi
     if isinstance(clear := info.get("transparency"), int):
         found["transparency"] = clear
     return found
 
 
-def words_of(exif: Image.Exif) -> bytes:
+def in_tiff(exif: Image.Exif | bytes) -> bytes:
     """EXIF without what would tell how the pixels of a TIFF file are stored."""
+    if isinstance(exif, bytes):
+        content, exif = exif, Image.Exif()
+        exif.load(content)
     for tag in {*exif} - {*WORDS}:
         del exif[tag]
     return exif.tobytes()

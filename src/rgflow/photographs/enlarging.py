@@ -20,6 +20,7 @@ from rgflow.geometries.windows import Squares
 from rgflow.model import RGFlow, RGStep
 from rgflow.photographs.scoring import (
     averaged,
+    check_windows,
     grids,
     has_averages,
     sized,
@@ -84,6 +85,11 @@ def enlarge(
         )
     if temperature is not None:
         check_at_least("temperature", temperature, 0)
+    least, size = check_windows(flow).config.geometry.smallest, image.shape[1:]
+    whole = [factor * edge for edge in size]
+    if min(size) < least:  # a flow keeps no pixels of a coarsest level, so repeat those at the edge
+        i, j = (torch.arange(max(edge, least)).clamp(max=edge - 1) for edge in size)
+        image = image[:, i][:, :, j]
     done, total = 0, image[0].numel() * (factor**2 - 1)
     with _Kept(keep) if keep else nullcontext() as kept:
         while factor > 1:
@@ -107,7 +113,7 @@ def enlarge(
             if has_averages(flow):
                 larger = averaged(larger[None], -1)[0]
             image, factor = larger, factor // 2
-    return image
+    return image[:, : whole[0], : whole[1]]
 
 
 def _bands(step: RGStep) -> Iterator[Band]:

@@ -19,7 +19,7 @@ from PIL.ImageFile import ImageFile
 
 from rgflow.cells import Mask
 from rgflow.data.images import Pixels
-from rgflow.data.opening import KEPT, MAX_PIXELS, decoded, flat, picture_file, words_of
+from rgflow.data.opening import KEPT, MAX_PIXELS, decoded, flat, in_tiff, picture_file
 from rgflow.files import replacing, writing
 
 LOSSLESS = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP", ".bmp": "BMP"}
@@ -218,9 +218,7 @@ def write(image: Image.Image, path: Path) -> Path:
     options: dict[str, Any] = {"lossless": True, "exact": True} if kind == "WEBP" else {}
     options |= {name: image.info[name] for name in _KEPT[kind] if name in image.info}
     if kind == "TIFF" and "exif" in options:
-        exif = Image.Exif()
-        exif.load(options["exif"])
-        options["exif"] = words_of(exif)
+        options["exif"] = in_tiff(options["exif"])
     with writing(path), replacing(path) as part:
         image.save(part, kind, **options)
     return path
