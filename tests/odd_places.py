@@ -680,7 +680,7 @@ def several(folder: Path, random: Random, model: str) -> Scene:
         name = some(["x.png", "x.jpg", "x.tif", "X.png", f"y{k}.png", "x-mask.png"], random)
         path = inside / name
         if path in inputs or (what != "score" and name.endswith(BESIDE)):
-            continue
+            path = inside / f"z{k}.png"
         dice = random.random()
         if dice < 0.6:
             Image.open(io.BytesIO(good(random, (9, 8)))).save(path)

@@ -125,7 +125,7 @@ class Outputs:
             OSError: If it can't be made.
         """
         home = self._home or self._place.parent
-        new = not home.exists()
+        new = not os.path.lexists(home)
         with writing(home, into=True):
             pass
         with locked(home, shared=shared) as alone:
