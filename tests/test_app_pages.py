@@ -26,6 +26,7 @@ from visitors import (
     health,
     most_memory,
     process_of,
+    program,
     serving,
 )
 
@@ -213,13 +214,13 @@ def test_fifty_pages_at_once(me):
     with urllib.request.urlopen(f"{me.address}/config") as answer:
         events = json.load(answer)["dependencies"]
     (stay,) = (one["id"] for one in events if "load" in [name for _, name in one["targets"]])
-    api = f"{me.address}/gradio_api/queue"
+    api, asking = f"{me.address}/gradio_api/queue", program(me.root)
     with contextlib.ExitStack() as streams:
         for k in range(50):
             what = {"fn_index": stay, "data": [f"page {k}", ""], "session_hash": f"session {k}"}
             request = urllib.request.Request(f"{api}/join", json.dumps(what).encode())
             request.add_header("Content-Type", "application/json")
-            urllib.request.urlopen(request).close()
+            asking.open(request).close()
             query = urllib.parse.urlencode({"session_hash": what["session_hash"]})
             stream = streams.enter_context(urllib.request.urlopen(f"{api}/data?{query}"))
             while b"process_generating" not in stream.readline():

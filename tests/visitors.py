@@ -103,6 +103,14 @@ def health(address):
         return json.load(answer)
 
 
+def program(address):
+    """Asks a server as a page of its own does: with the cookie and the origin."""
+    opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+    opener.addheaders = [("Origin", address)]
+    opener.open(f"{address}/photographs").close()
+    return opener
+
+
 @contextlib.contextmanager
 def chromium():
     """A browser; a test is skipped where there is none."""

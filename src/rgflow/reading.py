@@ -119,8 +119,12 @@ def read_text(path: Path, most: int = MAX_TABLE_BYTES, what: str = "a file") -> 
 # ---------------------------------------------------------------- JSON and YAML
 
 
-def json_in(text: str | bytes) -> Any:
+def json_in(text: str | bytes, *, finite: bool = False) -> Any:
     """The value that JSON stands for; of integers, those of 64 bits.
+
+    Args:
+        text: The JSON.
+        finite: Whether to refuse infinite numbers and NaN, which Python takes for JSON.
 
     Raises:
         DamagedError: If it isn't JSON, is nested too deeply, or has other numbers.
@@ -148,6 +152,8 @@ def json_in(text: str | bytes) -> Any:
             # Beyond 64 bits arithmetic with floats may fail.
             if isinstance(one, int) and not -(2**63) <= one < 2**64:
                 raise DamagedError(f"it holds the number {short(one)}")
+            if finite and isinstance(one, float) and not math.isfinite(one):
+                raise DamagedError(f"it holds the number {one}")
         level = [one for one in level if isinstance(one, dict | list)]
         if not level:
             return value

@@ -3,8 +3,10 @@
 Letters in shapes: C channels; H, W rows and columns.
 """
 
+import asyncio
 import secrets
 import threading
+import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -18,8 +20,12 @@ from rgflow.app.saving import Lossy
 from rgflow.cells import Mask
 from rgflow.photographs.pictures import Picture, lossless_for
 
-MAX_PIXELS_KEPT = 400_000_000
-"""Pixels of all open pictures, for memory; those that weren't used for longest are closed."""
+MAX_PIXELS_KEPT, MAX_PIXELS_EACH = 400_000_000, 200_000_000
+"""Pixels of all open pictures and of those of one visitor, for memory."""
+IDLE_HOURS = 24
+"""After how long without use a picture is closed."""
+SWEEP_SECONDS = 60
+"""Time between two looks for such pictures."""
 MAX_UNDO_PICTURES = 4
 """Changes of whole pictures that can be undone, for memory; more of smaller regions."""
 
@@ -60,6 +66,8 @@ class Photo:
         changed: The pixels that were changed, [H, W].
         lossy: How its file was compressed, if with loss.
         made: What a saved file is called besides the name.
+        visitor: Who opened it.
+        used: When it was used last, by `time.monotonic`.
         second: The pixels of a picture to mix it with, of the same shape.
         drawn: The last draws, to choose from.
         version: Number of changes, undone ones included.
@@ -74,6 +82,8 @@ class Photo:
     changed: Mask
     lossy: Lossy | None = None
     made: str = "repaired"
+    visitor: str = ""
+    used: float = 0.0
     second: Pixels | None = None
     drawn: list[Drawn] = field(default_factory=list)
     version: int = 0
@@ -169,30 +179,76 @@ class Photo:
 
 
 class Album:
-    """The open pictures by their keys: random, as whoever knows one can see the picture."""
+    """The open pictures by their keys: random, as whoever knows one can see the picture.
+
+    Visitors who open more pictures than fit close their own ones, never those of others.
+    """
 
     def __init__(self) -> None:
-        self._photos: OrderedDict[str, Photo] = OrderedDict()
+        self._photos: OrderedDict[str, Photo] = OrderedDict()  # used last: in the end
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._photos)
 
     def add(self, photo: Photo) -> str:
-        """Keep a picture; returns its key."""
+        """Keep a picture; returns its key.
+
+        Raises:
+            ValueError: If others have opened too many.
+        """
         key = secrets.token_urlsafe(18)
         with self._lock:
-            self._photos[key] = photo
-            while (
-                len(self) > 1 and sum(one.size for one in self._photos.values()) > MAX_PIXELS_KEPT
-            ):
-                self._photos.popitem(last=False)
+            self._make_room(photo, photo.size)
+            self._photos[key], photo.used = photo, time.monotonic()
         return key
+
+    def add_second(self, photo: Photo, pixels: Pixels) -> None:
+        """Keep the pixels of a picture to mix another one with, [C, H, W].
+
+        Raises:
+            ValueError: If others have opened too many.
+        """
+        with self._lock:
+            self._make_room(photo, 0 if photo.second is not None else photo.size)
+            photo.second = pixels
+
+    def _make_room(self, photo: Photo, pixels: int) -> None:
+        """Close the pictures of a visitor, all but this one, that haven't been used for longest."""
+        self._close_idle()
+        own = {key: one for key, one in self._photos.items() if one.visitor == photo.visitor}
+        over = pixels + sum(one.size for one in own.values()) - MAX_PIXELS_EACH
+        total, closed = pixels + sum(one.size for one in self._photos.values()), []
+        for key, one in own.items():
+            if over > 0 and one is not photo:
+                over, total = over - one.size, total - one.size
+                closed.append(key)
+        if total > MAX_PIXELS_KEPT:
+            raise ValueError(
+                f"Expected room for another picture; others have opened as many as fit: try again "
+                f"later, as pictures are closed {IDLE_HOURS} hours after their last use."
+            )
+        for key in closed:
+            del self._photos[key]
+
+    def _close_idle(self) -> None:
+        end = time.monotonic() - 3600 * IDLE_HOURS
+        for key in [key for key, one in self._photos.items() if one.used < end]:
+            del self._photos[key]
+
+    async def close_idle(self) -> None:
+        """Close pictures that aren't used any more, until cancelled."""
+        while True:
+            with self._lock:
+                self._close_idle()
+            await asyncio.sleep(SWEEP_SECONDS)
 
     def __getitem__(self, key: str) -> Photo:
         with self._lock:
+            self._close_idle()
             found = self._photos.get(key)
             if found is None:
                 raise HTTPException(404, "This picture is no longer open: open it again.")
             self._photos.move_to_end(key)
+            found.used = time.monotonic()
             return found

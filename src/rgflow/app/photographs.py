@@ -6,6 +6,7 @@ nobody finds it.
 
 import io
 import json
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 import numpy as np
-from fastapi import APIRouter, HTTPException, Response, UploadFile
+from fastapi import APIRouter, HTTPException, Request, Response, UploadFile
 from fastapi.responses import HTMLResponse, StreamingResponse
 from PIL import Image
 
@@ -32,8 +33,8 @@ from rgflow.photographs.scoring import check_size
 
 MAX_FILE = 100_000_000
 """Bytes of a picture file at the most."""
-MAX_COMPUTATIONS = 2
-"""Computations at a time."""
+MAX_COMPUTATIONS, MAX_DECODED = 2, 2
+"""Computations at a time, and files that are decoded at a time, for memory."""
 TILE = 512
 """Edge of a tile in pixels, as in `marking.js`."""
 MAX_ZOOM, MAX_LEVEL = 8, 12
@@ -52,6 +53,7 @@ class Photographs:
     def __init__(self, flow: Flow, about: str) -> None:
         self.flow, self.about = flow, about
         self.album, self.jobs = Album(), Jobs(MAX_COMPUTATIONS)
+        self.decoding = threading.Semaphore(MAX_DECODED)
 
     def router(self) -> APIRouter:
         """The routes of the page."""
@@ -92,19 +94,21 @@ class Photographs:
 
     # ---------------------------------------------------------------- opening
 
-    def upload(self, file: UploadFile) -> dict[str, Any]:
+    def upload(self, file: UploadFile, request: Request) -> dict[str, Any]:
         """Open a file that is sent."""
-        return self._opened(_content(file))
+        with self.decoding:
+            return self._opened(_content(file), request)
 
-    def example(self, name: str) -> dict[str, Any]:
+    def example(self, name: str, request: Request) -> dict[str, Any]:
         """Open a damaged example; the mask of its damage comes with it."""
         _check_example(name)
         content, mask = examples.damaged(name)
-        return self._opened(content) | {"mask": mask_url(mask)}
+        return self._opened(content, request) | {"mask": mask_url(mask)}
 
     def second(self, name: str, file: UploadFile) -> dict[str, Any]:
         """Open a file to mix a picture with."""
-        return self._second(name, _content(file))
+        with self.decoding:
+            return self._second(name, _content(file))
 
     def second_example(self, name: str, example: str) -> dict[str, Any]:
         """Open an example to mix a picture with."""
@@ -118,16 +122,19 @@ class Photographs:
             check_size(self.flow, *picture.size)
             return picture, picture.pixels(self.flow.config.channels)
 
-    def _opened(self, content: Any) -> dict[str, Any]:
+    def _opened(self, content: Any, request: Request) -> dict[str, Any]:
         picture, seen = self._read(content)
-        photo = Photo.of(content.name, picture, seen, lossy=lossy(content))
-        return photo.facts(self.album.add(photo))
+        visitor = request.scope.get("visitor", "")
+        with _refusing():
+            photo = Photo.of(content.name, picture, seen, lossy=lossy(content), visitor=visitor)
+            return photo.facts(self.album.add(photo))
 
     def _second(self, name: str, content: Any) -> dict[str, Any]:
         photo, (picture, seen) = self.album[name], self._read(content)
-        photo.second = fitted(seen, *photo.changed.shape)
-        notes = [*picture.notes]
-        if seen.shape != photo.second.shape:
+        second, notes = fitted(seen, *photo.changed.shape), [*picture.notes]
+        with _refusing():
+            self.album.add_second(photo, second)
+        if seen.shape != second.shape:
             notes.append("it is cropped and resized to the size of the first")
         return {"name": content.name, "notes": "; ".join(notes)}
 

@@ -36,7 +36,7 @@ class Region(BaseModel):
     levels: Annotated[int, Field(ge=1, le=12)] = 2
     share: Annotated[float, Field(ge=0, le=1)] = 1.0
     zoom: Annotated[int, Field(ge=0, le=8)] = 0
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, le=2**53)] = 0
     count: Annotated[int, Field(ge=1, le=6)] = 3
     odd: Annotated[float, Field(ge=5, le=1000)] = damage.ODD_EXCESS
     factor: Literal[2, 4] = 2

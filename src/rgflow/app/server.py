@@ -1,29 +1,32 @@
 """The server of both pages."""
 
-import ipaddress
+import asyncio
 import json
 import logging
-from collections.abc import Callable, Iterable
-from hmac import compare_digest
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from pathlib import Path
-from socket import socket
-from typing import Annotated, Any
+from socket import getfqdn, gethostname, socket
+from typing import Any
 
 import gradio as gr
 import torch
 import uvicorn
-from fastapi import Depends, FastAPI, HTTPException, Response
-from fastapi.responses import RedirectResponse
-from fastapi.security import HTTPBasic, HTTPBasicCredentials
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, RedirectResponse
+from starlette.routing import Mount
 
 from rgflow import __version__, trained
 from rgflow.app.bar import MAX_UPLOAD
+from rgflow.app.gate import MAX_BUFFERED, Gate, Limit, is_local
 from rgflow.app.layout import MAX_PAGES, build
 from rgflow.app.models import ModelStore
 from rgflow.app.page import static
 from rgflow.app.panel import Panel
 from rgflow.app.panels import panels
-from rgflow.app.photographs import Photographs
+from rgflow.app.photographs import MAX_FILE, Photographs
+from rgflow.app.scratch import scratch
 from rgflow.app.sessions import SessionStore
 from rgflow.checks import check_whole
 from rgflow.photographs.scoring import has_averages, is_of_photographs
@@ -32,6 +35,12 @@ MAX_EVENTS_OF_A_KIND, MAX_EVENTS, MAX_WAITING = 4, 40, 200
 """Events that are handled at a time, of one kind and of all, and events that may wait."""
 PHOTOGRAPHS, LATENTS = "photos", "msds1-best"
 """The models of the two pages, unless another one is asked for."""
+LIMITS = {
+    r"/photographs(/[^/]+/second)?": Limit(MAX_FILE, files=True),
+    r"/photographs/[^/]+/[^/]+": Limit(MAX_BUFFERED),  # with a mask, as a PNG picture in base64
+    r"/latents/gradio_api/upload": Limit(MAX_UPLOAD, files=True),
+}
+"""What may be sent to which routes; less to all others."""
 SHUTDOWN_SECONDS = 3
 """How long the server waits for open pages when it ends, as they keep a connection."""
 
@@ -40,15 +49,18 @@ def make_app(
     first: str,
     auth: tuple[str, str] | None = None,
     *,
-    folders: bool = True,
+    host: str = "127.0.0.1",
+    name: str | None = None,
     own_panels: Iterable[str] = (),
 ) -> FastAPI:
-    """The page as an application, with `/health`.
+    """The page as an application, with `/health`, behind a `rgflow.app.gate.Gate`.
 
     Args:
         first: The model to begin with: a run folder, or a model's folder or name.
         auth: User and password, if the page asks for them.
-        folders: Whether visitors may open any folder of this machine.
+        host: The address at which it listens.
+        name: The name at which a proxy shows it, with the port unless it is the usual one.
+            Visitors of this machine alone, without a proxy, may open any of its folders.
         own_panels: Import paths of panels of your own.
 
     Raises:
@@ -59,7 +71,8 @@ def make_app(
     model = trained.load(first)
     photographs = is_of_photographs(model.flow) and not has_averages(model.flow)
     latents = LATENTS if photographs else first
-    sessions = SessionStore(ModelStore(latents, folders=folders))
+    alone = is_local(host) and not name
+    sessions = SessionStore(ModelStore(latents, folders=alone))
     opened = sessions.models.open(latents)
     opened.prepare()
     blocks = build(sessions, shown_panels)
@@ -67,8 +80,32 @@ def make_app(
     blocks.queue(
         default_concurrency_limit=MAX_EVENTS_OF_A_KIND, max_size=MAX_WAITING, api_open=False
     )
-    app = FastAPI(title="rgflow explorer", docs_url=None, redoc_url=None, openapi_url=None)
+    flow = model.flow if photographs else trained.load(PHOTOGRAPHS).flow
+    size = sum(p.numel() for p in flow.parameters()) / 1e6
+    about = (
+        f"{first if photographs else PHOTOGRAPHS} is a flow of photographs of any size, with "
+        f"{size:.1f} million parameters. It repairs damage and redraws detail."
+    )
+    page = Photographs(flow.frozen(), about)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        closing = asyncio.create_task(page.album.close_idle())
+        yield
+        closing.cancel()
+
+    app = FastAPI(
+        title="rgflow explorer", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan
+    )
     app.state.sessions = sessions
+    app.add_middleware(
+        Gate,
+        hosts=(host, *(() if is_local(host) else (gethostname(), getfqdn()))),
+        addresses=not is_local(host),
+        public=name or "",
+        auth=auth,
+        limits=LIMITS,
+    )
 
     @app.get("/health")
     async def health() -> dict[str, Any]:
@@ -78,13 +115,6 @@ def make_app(
             "model": Path(opened.name).name,
             "sessions": len(sessions),
         }
-
-    flow = model.flow if photographs else trained.load(PHOTOGRAPHS).flow
-    size = sum(p.numel() for p in flow.parameters()) / 1e6
-    about = (
-        f"{first if photographs else PHOTOGRAPHS} is a flow of photographs of any size, with "
-        f"{size:.1f} million parameters. It repairs damage and redraws detail."
-    )
 
     @app.get("/favicon.ico")
     async def icon() -> Response:
@@ -96,15 +126,14 @@ def make_app(
         async def start() -> RedirectResponse:
             return RedirectResponse("/latents/")
 
-    router = Photographs(flow.frozen(), about).router()
-    app.include_router(router, dependencies=[Depends(_asking(auth))] if auth else [])
+    app.include_router(page.router())
     fonts = ["system-ui", "sans-serif"]
     theme = gr.themes.Base(font=fonts, font_mono=["ui-monospace", "monospace"])
-    return gr.mount_gradio_app(
+    gr.mount_gradio_app(
         app,
         blocks,
         path="/latents",
-        auth=auth,
+        run_history=False,
         max_file_size=MAX_UPLOAD,
         show_error=True,
         footer_links=[],
@@ -114,6 +143,20 @@ def make_app(
         css=static("style.css"),
         head=_script(shown_panels),
     )
+    inner: Any = next(route.app for route in app.routes if isinstance(route, Mount))
+    for one in (app, inner):
+        one.add_exception_handler(RequestValidationError, _refused)
+        one.add_exception_handler(KeyError, _refused)  # such as events that the page doesn't have
+    return app
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    """The answer to values that are none of a route; it doesn't repeat them."""
+    why = "got one of another page"
+    if isinstance(error, RequestValidationError):
+        first = error.errors()[0]
+        why = f"{first['loc'][-1]}: {first['msg']}"
+    return JSONResponse({"detail": f"Expected what this page sends; {why}."}, 422)
 
 
 def _script(shown: Iterable[Panel]) -> str:
@@ -123,31 +166,20 @@ def _script(shown: Iterable[Panel]) -> str:
     return f"<script>const PANELS = {known};\n{scripts}</script>"
 
 
-def _asking(auth: tuple[str, str]) -> Callable[..., None]:
-    """Asks for user and password, for what isn't Gradio's."""
-    basic = HTTPBasic()
-
-    def check(given: Annotated[HTTPBasicCredentials, Depends(basic)]) -> None:
-        pairs = zip((given.username, given.password), auth, strict=True)
-        if not all(compare_digest(a.encode(), b.encode()) for a, b in pairs):
-            raise HTTPException(401, "Wrong user or password.", {"WWW-Authenticate": "Basic"})
-
-    return check
-
-
 def serve(
     first: str,
     *,
     host: str = "127.0.0.1",
     port: int = 7860,
     auth: tuple[str, str] | None = None,
+    name: str | None = None,
     threads: int | None = None,
     own_panels: Iterable[str] = (),
 ) -> None:
     """Serve the page until the process is stopped.
 
     Args:
-        first, auth: As for `make_app`.
+        first, auth, name: As for `make_app`.
         host: The address to listen at; the default accepts only this machine.
         port: The port to listen at.
         threads: Threads of one computation; none: one, as small products share badly.
@@ -159,24 +191,25 @@ def serve(
     """
     check_whole("--port", port, 1, 65535)
     torch.set_num_threads(threads or 1)
-    app = make_app(first, auth, folders=_is_local(host), own_panels=own_panels)
     shown = f"[{host}]" if ":" in host else host
-    print(f"The explorer is at http://{shown}:{port}; Ctrl-C ends it.", flush=True)
-    server = _Server(
-        uvicorn.Config(
-            app,
-            host=host,
-            port=port,
-            log_level="warning",
-            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+    with scratch():
+        app = make_app(first, auth, host=host, name=name, own_panels=own_panels)
+        print(f"The explorer is at http://{shown}:{port}; Ctrl-C ends it.", flush=True)
+        server = _Server(
+            uvicorn.Config(
+                app,
+                host=host,
+                port=port,
+                log_level="warning",
+                timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+            )
         )
-    )
-    try:
-        server.run()
-    except KeyboardInterrupt:
-        pass
-    finally:
-        app.state.sessions.stop_all()  # or the process would wait for them
+        try:
+            server.run()
+        except KeyboardInterrupt:
+            pass
+        finally:
+            app.state.sessions.stop_all()  # or the process would wait for them
 
 
 class _Server(uvicorn.Server):
@@ -185,11 +218,3 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
         await super().shutdown(sockets)
-
-
-def _is_local(host: str) -> bool:
-    """Whether an address accepts only this machine."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -250,7 +250,9 @@ def enlarge(task: Task) -> dict[str, Any]:
     was, seen = photo.picture, as_seen(photo.now, len(photo.picture.seen))
     now = Picture(seen, photo.exported(), was.notes, was.behind)
     picture = now.enlarged(large, averages=scoring.has_averages(flow))
-    new = Photo.of(photo.name, picture, large, lossy=photo.lossy, made="enlarged")
+    new = Photo.of(
+        photo.name, picture, large, lossy=photo.lossy, made="enlarged", visitor=photo.visitor
+    )
     return new.facts(task.album.add(new))
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
+import sys
 from collections.abc import Sequence
 
 from rgflow.checks import check_installed
@@ -27,6 +30,7 @@ def run(arguments: Sequence[str]) -> None:
     options.word("host", "127.0.0.1", "address to listen on; 0.0.0.0 opens it to the network")
     options.whole("port", 7860, "port to listen on", 1, 65535)
     options.word("auth", None, "user:password to protect the page with")
+    options.word("name", None, "name at which a proxy shows the page, such as pictures.example.org")
     options.whole("threads", 1, "number of threads per computation")
     options.several("panels", str, [], "panels of your own, by import path, with --trust")
     settings = parse(options, arguments)
@@ -42,8 +46,12 @@ def run(arguments: Sequence[str]) -> None:
 
     from rgflow.app.server import serve
 
-    how = some(settings, "host", "port", "threads")
-    serve(settings.run, auth=auth, own_panels=settings.panels, **how)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # rather than leave temporary files
+    how = some(settings, "host", "port", "name", "threads")
+    try:
+        serve(settings.run, auth=auth, own_panels=settings.panels, **how)
+    except SystemExit as ended:
+        os._exit(int(ended.code or 0))  # without waiting for computations
 
 
 def _check_free(host: str, port: int) -> None:

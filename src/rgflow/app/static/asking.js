@@ -48,6 +48,7 @@ async function ask(path, how = {}) {
     throw error.name === "AbortError" ? new Stopped("Stopped.") : new Error("The server doesn't answer: is it still running?");
   });
   if (answer.ok) return answer;
+  if (answer.status === 428 && !how.again) return ask(path, { ...how, again: true });   // it has set the cookie that was missing
   let detail = `The server answered with status ${answer.status}.`;
   try {
     const told = (await answer.json()).detail;
