@@ -24,10 +24,12 @@ import re
 import secrets
 from base64 import b64encode
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from typing import NamedTuple
 
 from fastapi import HTTPException
 from fastapi.responses import JSONResponse
+from h11 import LocalProtocolError
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -104,13 +106,17 @@ class Gate:
         known = bool(visitor) and hmac.compare_digest(proof.encode(), self._proof(visitor).encode())
         scope["visitor"] = visitor = visitor if known else secrets.token_urlsafe(16)
 
+        async def put(message: Message) -> None:
+            with suppress(LocalProtocolError):  # uvicorn has refused the body meanwhile, and closed
+                await send(message)
+
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start" and not known and scope["path"] != OPEN:
                 secure = "; Secure" if scope["scheme"] == "https" else ""
                 value = f"{cookie}={visitor}.{self._proof(visitor)}; Path=/; HttpOnly"
                 header = (b"set-cookie", f"{value}; SameSite=Strict{secure}".encode())
                 message = {**message, "headers": [*message["headers"], header]}
-            await send(message)
+            await put(message)
 
         try:
             self._check(request, known)
@@ -118,7 +124,7 @@ class Gate:
         except HTTPException as refused:
             headers = {**CLOSE, **(refused.headers or {})}
             response = JSONResponse({"detail": refused.detail}, refused.status_code, headers)
-            await response(scope, receive, answer if refused.status_code == NO_COOKIE else send)
+            await response(scope, receive, answer if refused.status_code == NO_COOKIE else put)
             return
         await self.app(scope, body, answer)
 
