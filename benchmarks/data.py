@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 from steps import peak_memory, write
 
-from rgflow.data import cifar10, load
+from rgflow.data import load, official
 from rgflow.data.images import Images
 from rgflow.data.source import processors
 
@@ -40,8 +40,10 @@ def write_pictures(folder: Path, count: int) -> None:
 def write_cifar10(folder: Path) -> None:
     """Noise in the official format and number."""
     folder.mkdir()
-    for name in cifar10.FILES:
-        records = np.random.default_rng(0).integers(0, 256, (10_000, cifar10.RECORD), np.uint8)
+    for name in official.CIFAR10_FILES:
+        records = np.random.default_rng(0).integers(
+            0, 256, (10_000, official.CIFAR10_RECORD), np.uint8
+        )
         records[:, 0] %= 10
         records.tofile(folder / name)
 

@@ -100,6 +100,8 @@ def test_a_file_that_is_no_config(text, message, tmp_path, capsys):
         (["train", "msds1-fst"], "got 'msds1-fst' (nearest: msds1-fast)"),
         (["train", "msds1-tiny"], "give --minutes, --steps or both"),
         (["train", "msds1-tiny", "--steps", "0"], "steps to be at least 1; got 0"),
+        (["train", "msds1-tiny", "--steps"], "Expected a value after --steps; got --out"),
+        (["train", "msds1-tiny", "--flip", "--steps", "3"], "value after --flip; got --steps"),
         (["train", "msds1-tiny", "--stepz", "3"], "got 'stepz' (nearest: --steps)"),
         (["train", "msds1-tiny", "--steps", "x"], "steps to be a whole number; got 'x'"),
         (

@@ -138,14 +138,14 @@ def test_channels_of_one_site_that_depend_are_found_at_distance_0():
             assert s.correlation.value == pytest.approx(rho, abs=0.02)
         else:
             assert abs(s.information.value) < 0.01
-    assert [s.distance for s in found.by_distance((0, 0))] == [0, 1, 2, 3]
+    assert [s.distance for s in found.strata if s.levels == (0, 0)] == [0, 1, 2, 3]
 
 
 def test_dependence_without_correlation():
     image = latents().image()
     signs = torch.randn(image[:, 0].shape, generator=torch.Generator().manual_seed(5)).sign()
     image[:, 1] = image[:, 0].abs() * signs
-    near = dependence(Latents.from_image(image, LATTICE), pairs=100).by_distance((0, 0))[0]
+    near = dependence(Latents.from_image(image, LATTICE), pairs=100).strata[0]
     assert near.correlation.value < 0.05
     assert near.magnitude.value == pytest.approx(1, abs=1e-3)
     assert near.information.value > 1

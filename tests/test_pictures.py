@@ -127,6 +127,22 @@ def test_turned_masks_are_read(tmp_path):
     assert (found | found[:, ::-1])[SOME].all()
 
 
+def test_files_of_a_few_bytes_that_would_take_long_or_much_memory():
+    content = io.BytesIO()
+    Image.new("L", (80, 80), 9).save(content, "JPEG", progressive=True)
+    whole = content.getvalue()
+    last = whole[whole.rindex(b"\xff\xda") : -2]
+    assert pictures.read(io.BytesIO(whole[:-2] + last * 9 + whole[-2:])).size == (80, 80)
+    with pytest.raises(ValueError, match="repeats what takes long"):
+        pictures.read(io.BytesIO(whole[:-2] + last * 60 + whole[-2:]))
+    many = chunk(b"iCCP", b"x\0\0" + zlib.compress(bytes(16_000_000))) * 60
+    with pytest.raises(ValueError, match="repeats what takes long"):
+        pictures.read(io.BytesIO(png(8, 8, more=many)))
+    head = struct.pack("<IHHIIiiHHIIiiII", 54, 0, 0, 1078, 40, 64_000_000, 1, 1, 8, 1, *[0] * 5)
+    with pytest.raises(ValueError, match="edges of at most 262,144 pixels; this has 64000000×1"):
+        pictures.read(io.BytesIO(b"BM" + head + bytes(1024) + b"\0\2\xff\xff"))
+
+
 def test_files_that_are_too_long_are_not_read(tmp_path):
     path = tmp_path / "x.webp"
     path.write_bytes(CLAIMS["webp"])

@@ -60,8 +60,7 @@ def made(run, tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     for name in NAMES:
         (folder / name).mkdir()
-        (folder / name / files.CARD).write_text("{}")  # of other weights, as the next
-        (folder / name / files.FACTORS).write_text("{}")
+        (folder / name / files.CARD).write_text("{}")  # of other weights
         shipping.ship(Run.open(run), folder / name, samples=20)
     return folder
 
@@ -382,7 +381,7 @@ def test_the_package_has_models():
 @every_model
 def test_a_model_of_the_package_is_whole_small_and_quick(name):
     folder = shipped()[name]
-    assert sorted({path.name for path in folder.iterdir()} - {files.FACTORS}) == FILES
+    assert sorted({path.name for path in folder.iterdir()}) == FILES
     card = Card.read(folder)
     assert card.name == name
     assert card.bytes == (folder / WEIGHTS).stat().st_size

@@ -13,6 +13,7 @@ from reproducing.measuring import measured, picture_path
 from reproducing.plan import Measurement, Plan, Training
 from rgflow.cards import Card
 from rgflow.config import TrainConfig
+from rgflow.config.earlier import training_of_earlier
 from rgflow.files import plain, write_json
 from rgflow.pretrained import shipped
 from rgflow.reading import read_json
@@ -120,7 +121,7 @@ def _as_now(settings: Any) -> dict[str, Any] | None:
     """Differences from the defaults that any version has written, as this one writes them; none if
     they aren't known any more."""
     try:
-        return differences(TrainConfig().changed(settings))
+        return differences(TrainConfig().changed(training_of_earlier(settings)))
     except (AttributeError, TypeError, ValueError):
         return None
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
-CARD, PAGE, FACTORS, QUANTILES = "card.json", "README.md", "factors.json", "quantiles.json"
-MODEL_FILES = [CONFIG, WEIGHTS, CARD, PAGE, FACTORS, QUANTILES]
+CARD, PAGE, QUANTILES = "card.json", "README.md", "quantiles.json"
+MODEL_FILES = [CONFIG, WEIGHTS, CARD, PAGE, QUANTILES]
 """All files of a model's folder."""
 PART = ".part"
 """How the names of unfinished files end."""

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rgflow.data import Images, cifar10, decoding, load
+from rgflow.data import Images, decoding, load, official
 from rgflow.data.images import Pixels
 from rgflow.data.source import SPLITS
 
@@ -24,7 +24,7 @@ def noise(*shape: int, seed: int = 0) -> Pixels:
 def write_cifar10(folder: Path, per_file: int = 12) -> None:
     """Image n of all has the label n % 10 and its number as the first byte of its red."""
     folder.mkdir(parents=True, exist_ok=True)
-    for k, name in enumerate(cifar10.FILES):
+    for k, name in enumerate(official.CIFAR10_FILES):
         pixels = noise(per_file, 3072, seed=k)
         number = np.arange(k * per_file, (k + 1) * per_file, dtype=np.uint8)
         pixels[:, 0] = number

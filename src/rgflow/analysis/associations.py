@@ -88,10 +88,8 @@ class Associations:
         places = np.stack(np.unravel_index(order, found.shape), 1).tolist()
         return [self._at(k, c, i, j) for c, i, j in places if np.isfinite(found[c, i, j])]
 
-    def labels_of(
-        self, address: Address, count: int = 5, significant: bool = False
-    ) -> list[Association]:
-        """The `count` labels that a latent has most information about, or significantly goes with.
+    def labels_of(self, address: Address, count: int = 5) -> list[Association]:
+        """The `count` labels that a latent has most information about, if any significantly.
 
         Raises:
             ValueError: If there is no such latent.
@@ -100,7 +98,7 @@ class Associations:
         self.lattice.check_site(h, i, j)
         check_whole("the channel", c, 0, self.information.shape[1] - 1)
         order = np.argsort(-self.information[:, c, i, j], kind="stable").tolist()
-        kept = [k for k in order if self.significant[k, c, i, j] or not significant]
+        kept = [k for k in order if self.significant[k, c, i, j]]
         return [self._at(k, c, i, j) for k in kept[:count]]
 
     def save(self, path: str | Path) -> None:

@@ -54,7 +54,7 @@ class Dependence:
     """Dependences between pairs of latents.
 
     Attributes:
-        strata: By levels and by distance on the tree.
+        strata: By levels, the lower one first, and by distance on the tree, in order.
         images: N.
         bins: Bins for the mutual information.
         pairs: Maximum number of pairs in a stratum.
@@ -66,10 +66,6 @@ class Dependence:
     bins: int
     pairs: int
     seed: int
-
-    def by_distance(self, levels: tuple[int, int]) -> list[Stratum]:
-        """The strata of two levels, the lower one first, in the order of distance."""
-        return [stratum for stratum in self.strata if stratum.levels == levels]
 
 
 def dependence(z: Latents, *, pairs: int = 200, seed: int = 0) -> Dependence:
@@ -88,9 +84,9 @@ def dependence(z: Latents, *, pairs: int = 200, seed: int = 0) -> Dependence:
         >>> import torch
         >>> from rgflow import Lattice
         >>> z = Latents.from_flat(torch.randn(2000, 192), Lattice(height=8, width=8), channels=3)
-        >>> near = dependence(z).by_distance((0, 0))[0]
-        >>> near.distance, abs(near.information.value) < 0.002
-        (0, True)
+        >>> near = dependence(z).strata[0]
+        >>> near.levels, near.distance, abs(near.information.value) < 0.002
+        ((0, 0), 0, True)
     """
     check_whole("pairs", pairs, 2)
     check_whole("seed", seed, 0)

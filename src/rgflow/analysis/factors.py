@@ -59,19 +59,11 @@ class Factors:
     directions: tuple[Direction, ...] = ()
 
     def plain(self) -> dict[str, Any]:
-        """All results as plain values, without large arrays.
-
-        Of the fields it has the strengths of the strongest, of the associations the five best
-        latents for each label, of the directions all but the vectors.
-        """
+        """All results as plain values: of the associations the five best latents for each label, of
+        the directions all but the vectors."""
         found: dict[str, Any] = {
             "images": self.images,
             "seed": self.seed,
-            "visible": {
-                **self.fields.how(),
-                "addresses": self.strongest,
-                "strengths": [self.fields.strength(address)[0] for address in self.strongest],
-            },
             "dependence": {"latents": self.latents, "pixels": self.pixels},
         }
         if (of := self.associations) and self.probes:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rgflow.app import bar, repairing, views
 from rgflow.app.data_urls import png_url
-from rgflow.app.page import Handler, Page
+from rgflow.app.page import Page, set_view
 from rgflow.app.panel import Panel
 from rgflow.app.sessions import SessionStore
 from rgflow.app.workspace import Workspace
@@ -61,7 +61,7 @@ def build(sessions: SessionStore, panels: Sequence[Panel]) -> gr.Blocks:
                 for panel in panels:
                     with gr.Tab(panel.title, elem_id=panel.elem_id) as tab:
                         panel.build(page)
-                    page.on(tab.select, opens(panel), words=panel.opening)
+                    page.on(tab.select, set_view("panel", panel.title), words=panel.opening)
 
         def seen(work: Workspace) -> list[str]:
             panel = next((one for one in panels if one.title == work.view.panel), panels[0])
@@ -96,11 +96,6 @@ def build(sessions: SessionStore, panels: Sequence[Panel]) -> gr.Blocks:
         page.on(here.change, lambda work: work.view.sent.clear())
         page.wire()
     return blocks
-
-
-def opens(panel: Panel) -> Handler:
-    """A handler that opens a panel."""
-    return lambda work: setattr(work.view, "panel", panel.title)
 
 
 def picked(work: Workspace, event: gr.EventData) -> None:

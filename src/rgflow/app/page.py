@@ -22,8 +22,8 @@ CONNECTED = "async (...values) => { await window.rgflow.connected; return values
 while no stream is open."""
 slider = partial(gr.Slider, buttons=[])
 """A slider without a reset button, as undo does more."""
-MAX_LEVEL_SLIDERS = 8
-"""Levels with a slider of their own; the last slider also stands for all levels above."""
+MAX_LEVELS = 12
+"""Levels with a slider of their own, which images of up to 4096×4096 pixels have."""
 
 
 def static(name: str) -> str:
@@ -74,14 +74,10 @@ class Page:
         are left out."""
         found: list[Any] = []
         for k, (function, count, by) in enumerate(self._shown):
-            values = [] if by else function(work)
+            values = function(work)
             now = by(work) if by else hash(repr(values))
-            if work.view.sent.get(k) == now:
-                values = [gr.skip()] * count
-            elif by:
-                values = function(work)
+            found += [gr.skip()] * count if work.view.sent.get(k) == now else values
             work.view.sent[k] = now
-            found += values
         return found
 
     def on(
@@ -197,9 +193,9 @@ class Page:
             wire()
 
 
-def set_view(name: str) -> Handler:
-    """A handler that sets an attribute of the view."""
-    return lambda work, value=None: setattr(work.view, name, value)
+def set_view(name: str, value: object = None) -> Handler:
+    """A handler that sets an attribute of the view to a value, or to that of an input."""
+    return lambda work, value=value: setattr(work.view, name, value)
 
 
 def seed_from(seed: float | None) -> int:
@@ -215,26 +211,18 @@ def seed_field(value: int, elem_id: str) -> Any:
 
 def level_sliders(name: str, **options: Any) -> list[Any]:
     """One slider per level, as many as there may be."""
-    return [
-        slider(label=f"Level {h}", elem_id=f"{name}-{h}", min_width=120, **options)
-        for h in range(MAX_LEVEL_SLIDERS)
-    ]
+    return [slider(elem_id=f"{name}-{h}", min_width=120, **options) for h in range(MAX_LEVELS)]
 
 
 def per_level(work: Workspace, values: Sequence[float]) -> list[float]:
     """The values of level sliders for all levels of the flow."""
-    return [float(values[min(h, MAX_LEVEL_SLIDERS - 1)]) for h in range(work.opened.flow.levels)]
+    return [float(value) for value in values[: work.opened.flow.levels]]
 
 
 def level_updates(work: Workspace) -> list[Any]:
     """Which level sliders are visible, and their names."""
-    levels = work.opened.flow.levels
-    found = []
-    for h in range(MAX_LEVEL_SLIDERS):
-        name = f"Level {h}"
-        if h == 0:
-            name += ", finest"
-        elif h == min(levels, MAX_LEVEL_SLIDERS) - 1:
-            name += ", coarsest" if levels <= MAX_LEVEL_SLIDERS else " and above"
-        found.append(gr.update(visible=h < levels, label=name))
-    return found
+    top = work.opened.flow.levels - 1
+    ends = {top: ", coarsest", 0: ", finest"}
+    return [
+        gr.update(visible=h <= top, label=f"Level {h}{ends.get(h, '')}") for h in range(MAX_LEVELS)
+    ]

@@ -9,7 +9,6 @@ from torch import Tensor
 from rgflow.app.latent_image import LatentImage, encoded
 from rgflow.app.workspace import Workspace
 from rgflow.figures import to_bytes
-from rgflow.flow import Flow
 from rgflow.lattice import Mask
 from rgflow.repair.climb import Climb
 from rgflow.repair.comparison import fill
@@ -19,13 +18,6 @@ PARTICLES, SWEEPS, STEPS, DRAWS = 64, 3, 300, 100
 """Settings for filling in holes: particles and sweeps, or steps and draws of a climb."""
 CLIMBS = 3
 """Climbs from different starts; each gives one completion."""
-
-
-def settings_for(flow: Flow) -> dict[str, Any]:
-    """The arguments of `rgflow.repair.comparison.fill` for a flow."""
-    if maps_once(flow):
-        return {"particles": PARTICLES, "sweeps": SWEEPS}
-    return {"climb": Climb(steps=STEPS, draws=DRAWS)}
 
 
 def paint(work: Workspace, mask: Mask) -> None:
@@ -47,9 +39,12 @@ def repair(work: Workspace, seed: int, stopping: Callable[[], bool]) -> None:
     flow, image, mask = work.opened.flow, work.image.pixels, work.state.mask
     if not mask.any():
         raise ValueError("Expected a region to repair; nothing is marked: paint over it first.")
+    how: dict[str, Any] = {"climb": Climb(steps=STEPS, draws=DRAWS)}
+    if once := maps_once(flow):
+        how = {"particles": PARTICLES, "sweeps": SWEEPS}
     found = list[Tensor]()
-    for k in range(1 if maps_once(flow) else CLIMBS):
-        how = {"seed": seed + k, "progress": lambda *_: stopping(), **settings_for(flow)}
+    for k in range(1 if once else CLIMBS):
+        how |= {"seed": seed + k, "progress": lambda *_: stopping()}
         filled = next(fill(flow, image[None], mask, **how))
         found.append(to_bytes(filled.images)[0])
         if filled.completions:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rgflow.cli.parsing import Parser, parse, some
 from rgflow.cli.subjects import load_model
 from rgflow.data.source import SPLITS
-from rgflow.files import FACTORS, as_name, expanded, replacing, write_json, writing
+from rgflow.files import as_name, expanded, replacing, write_json, writing
 from rgflow.text import Screen, reporting, say, table
 
 if TYPE_CHECKING:
@@ -90,9 +90,9 @@ def run(arguments: Sequence[str]) -> None:
             f"Neither probed nor given a direction, as fewer than {MIN_IMAGES} images have or lack "
             f"it: {', '.join(rare[:MAX_NAMED])}{more}."
         )
-    content = {"data": images.name, **some(settings, "split", "labels"), "tables": shown}
+    content = {"data": images.name, **some(settings, "split", "labels")}
     with writing(out, into=True):
-        write_json(out / FACTORS, content | found.plain(), indent=None)  # models come with it
+        write_json(out / "factors.json", content | found.plain())
         say(_write(found, out))
 
 
@@ -112,7 +112,7 @@ def _labels(images: Images, settings: Namespace) -> list[Label]:
 
 def _write(found: Factors, out: Path) -> str:
     """Write associations and directions, and say where all results are."""
-    text = f"All results are in {out / FACTORS}"
+    text = f"All results are in {out / 'factors.json'}"
     if found.associations:
         with replacing(out / "associations.safetensors") as part:
             found.associations.save(part)

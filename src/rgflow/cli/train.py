@@ -144,6 +144,8 @@ def _given(arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
     if any(word.partition("=")[0] == "--model" for word in left):
         raise ValueError("Expected options of the flow as --model.NAME VALUE; got --model.")
     for option, text in given:
+        if not text or text.startswith("--"):
+            raise ValueError(f"Expected a value after {option}; got {text or 'none'}.")
         name = option.removeprefix("--").rstrip(".")
         _put(found, name, text if name in WORDS and text != "null" else _value(text))
     return left, found

@@ -10,8 +10,6 @@ from rgflow.checks import short, unknown_name
 from rgflow.config import TrainConfig
 from rgflow.data import (
     cache,
-    celeba,
-    cifar10,
     fields,
     folder,
     hugging_face,
@@ -57,8 +55,8 @@ SOURCES: dict[str, Callable[[Request], Source]] = {
     "patches": patches.source,
     "patches:NAME": patches.source,
     "wallpapers": wallpapers.source,
-    "cifar10": cifar10.source,
-    "celeba": celeba.source,
+    "cifar10": official.cifar10,
+    "celeba": official.celeba,
     "chairs": official.chairs,
     "folder:PATH": folder.source,
     "npz:PATH": npz.source,

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -66,7 +65,7 @@ def split_files(root: Path, split: Split) -> list[str]:
     """
     own_splits = _own_splits(root)
     if len(own_splits) < 2:
-        return _share(root, ".", split, SPLITS)
+        own_splits = {"train": "."}
     if split != "train" and split in own_splits:
         return _find(root, own_splits[split])
     if "train" not in own_splits:
@@ -75,7 +74,8 @@ def split_files(root: Path, split: Split) -> list[str]:
             f"alone; add it."
         )
     carved = [name for name in SPLITS if name == "train" or name not in own_splits]
-    return _share(root, own_splits["train"], split, carved)
+    files = _find(root, own_splits["train"])
+    return [files[k] for k in splitting.share(files, split, carved, root / own_splits["train"])]
 
 
 def _own_splits(root: Path) -> dict[Split, str]:
@@ -127,8 +127,3 @@ def _refuse(error: OSError) -> NoReturn:
         f"Expected a folder that can be read; got {error.filename} ({error.strerror}); change its "
         "permissions or move it away."
     ) from error
-
-
-def _share(root: Path, below: str, split: Split, splits: Sequence[Split]) -> list[str]:
-    files = _find(root, below)
-    return [files[k] for k in splitting.share(files, split, splits, root / below)]

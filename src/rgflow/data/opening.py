@@ -8,6 +8,7 @@ Letters in shapes: C channels; H, W rows and columns.
 import io
 import logging
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -26,6 +27,12 @@ MAX_PIXELS = 64_000_000
 pixel: 1 GiB for these."""
 FILE_BYTES_PER_PIXEL, SPARE_FILE_BYTES = 8, 1 << 26
 """What a file may have: four channels of 16 bits, and whatever else is in it."""
+MAX_EDGE = 1 << 18
+"""Pixels along an edge: two bytes of a BMP file may stand for 255 rows, and Pillow makes them."""
+MAX_REPEATS = 50
+REPEATED = {"JPEG": rb"\xff\xda\x00[\x06-\x0c][\x01-\x04]", "PNG": rb"iCCP"}
+"""How something begins of which 100 bytes, or 16 kB, take long: a pass over a JPEG picture, usually
+one of 10, and a colour profile, of which there may be one."""
 MAX_PROFILE_BYTES = 1 << 24
 """Bytes of a colour profile, or of EXIF; JPEG can't hold larger ones."""
 MAX_DPI = 1 << 16
@@ -107,15 +114,27 @@ def _header(content: BinaryIO, name: object, most: int, formats: Sequence[str]) 
     for kind in formats:
         make, accepts = Image.OPEN.get(kind, (None, None))
         if make and (accepts is None or accepts(start) is True):
+            if kind in REPEATED and _count(content, REPEATED[kind]) > MAX_REPEATS:
+                raise ValueError("it repeats what takes long")
             content.seek(0)
             found = make(content, "")  # as Image.open would; but that has one limit for all threads
+            has = f"{name} has {found.width}×{found.height} pixels: make it smaller"
             if math.prod(found.size) > most:
                 raise DamagedError(
-                    f"Expected a picture of at most {most / 1e6:g} megapixels; {name} has "
-                    f"{found.width}×{found.height} pixels: make it smaller, or raise the limit."
+                    f"Expected a picture of at most {most / 1e6:g} megapixels; {has}, or raise the "
+                    "limit."
                 )
+            if max(found.size) > MAX_EDGE:
+                raise DamagedError(f"Expected edges of at most {MAX_EDGE:,} pixels; {has}.")
             return found
     raise ValueError("unknown format")
+
+
+def _count(content: BinaryIO, pattern: bytes) -> int:
+    """How often a few bytes are in a file."""
+    content.seek(0)
+    blocks = iter(lambda: content.read(1 << 20), b"")
+    return sum(len(re.findall(pattern, block)) for block in blocks)
 
 
 def decoded(file: ImageFile) -> tuple[Image.Image, list[str]]:

@@ -50,14 +50,11 @@ def mixing_grid(
     return arranged([titled(title, out)])
 
 
-def path_frames(
-    paths: dict[str, Tensor], *, scale: int = 4, ends: tuple[str, str] = ("A", "B")
-) -> list[Image.Image]:
+def path_frames(paths: dict[str, Tensor], *, scale: int = 4) -> list[Image.Image]:
     """A picture for every step, for `animate`, of paths from one image to another side by side.
 
     Args:
         paths: By name, the images of each path, all of as many steps, [K, C, H, W].
-        ends: What the two images are called.
         scale: Edge of a drawn pixel.
     """
     first, *_ = paths.values()
@@ -65,6 +62,6 @@ def path_frames(
     def drawn(image: Tensor, name: str) -> Image.Image:
         return panel(image[None, None], scale=scale, columns=[name])
 
-    a, b = drawn(first[0], ends[0]), drawn(first[-1], ends[1])
+    a, b = drawn(first[0], "A"), drawn(first[-1], "B")
     steps = ([drawn(path[k], name) for name, path in paths.items()] for k in range(len(first)))
     return [arranged([beside([a, *between, b], 2 * GUTTER)]) for between in steps]

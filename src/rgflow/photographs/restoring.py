@@ -19,7 +19,6 @@ from scipy.ndimage import (  # type: ignore[attr-defined]  # which is found when
     distance_transform_cdt,
 )
 from torch import Tensor
-from torch.nn.functional import interpolate, pad
 
 from rgflow.bijectors.base import Context
 from rgflow.bijectors.cellwise import BAND, Band
@@ -198,7 +197,7 @@ def restore(
     start = image.cpu().numpy().copy()
     if deep.any():
         coarse = (lambda x: progress(first * x)) if progress else None
-        start[:, deep] = _from_coarse(flow, image, hole, sweeps, coarse)[:, deep]
+        start[:, deep] = _from_coarse(flow, image, hole, deep, sweeps, coarse)
     _smooth(start, hole & ~deep, lambda share: tell(share * done))
     around = Around(flow, torch.from_numpy(start))
     i, j = torch.as_tensor(sites, device=around.image.device).T
@@ -308,19 +307,22 @@ def _from_coarse(
     flow: Flow,
     image: Tensor,
     hole: Mask,
+    deep: Mask,
     sweeps: int,
     progress: Callable[[float], None] | None,
 ) -> NDArray[np.uint8]:
-    """Every second pixel, restored, with straight lines between them, [C, H, W]."""
+    """Every second pixel, restored, with straight lines between them, at `deep` pixels, [C, k]."""
     coarse, missing = image[:, ::2, ::2].contiguous(), hole[::2, ::2]
     if missing.all():  # the mean of the few that are known
         known = image.cpu().numpy()[:, ~hole].mean(1).round().astype(np.uint8)
-        return np.broadcast_to(known[:, None, None], image.shape)
-    found = restore(flow, coarse, missing, sweeps=sweeps, progress=progress).float()[None].cpu()
-    found = pad(found, (0, 1, 0, 1), mode="replicate")
-    edges = [2 * edge - 1 for edge in found.shape[2:]]
-    between = interpolate(found, edges, mode="bilinear", align_corners=True)[0]
-    return between[:, : len(hole), : hole.shape[1]].round().to(torch.uint8).numpy()
+        return np.broadcast_to(known[:, None], (len(image), int(deep.sum())))
+    found = restore(flow, coarse, missing, sweeps=sweeps, progress=progress).cpu().numpy()
+    rows, columns = (
+        (at // 2, np.minimum((at + 1) // 2, size - 1))
+        for at, size in zip(np.nonzero(deep), missing.shape, strict=True)
+    )
+    around = [found[:, i, j].astype(np.float32) for i in rows for j in columns]
+    return np.mean(around, 0).round().astype(np.uint8)
 
 
 def _any_in(mask: Mask, edge: int) -> Mask:

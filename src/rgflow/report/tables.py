@@ -98,7 +98,7 @@ def telling(one: Association) -> str:
 
 def name(found: Factors, address: Address) -> str:
     """A name for a latent: its most informative label, if there is one."""
-    best = found.associations and found.associations.labels_of(address, 1, significant=True)
+    best = found.associations and found.associations.labels_of(address, 1)
     return f"{best[0].label} ({telling(best[0])})" if best else ""
 
 
@@ -136,7 +136,7 @@ def ranked(found: Factors, among: Sequence[Address], title: str) -> Table:
     of = found.associations
     rows: list[Sequence[str]] = []
     for address in among:
-        best = of.labels_of(address, 2, significant=True) if of else []
+        best = of.labels_of(address, 2) if of else []
         names_of = [f"{one.label} ({telling(one)})" for one in best] + ["", ""]
         rows.append((at(address), *(names_of[:2] if of else ()), _strength(found.fields, address)))
     more = f"; {associated(of)}" if of else ""

@@ -21,7 +21,7 @@ from rgflow.config import TrainConfig
 from rgflow.data.msds import KINDS
 from rgflow.data.source import Split
 from rgflow.evaluation import evaluate, term_quantiles, terms_of
-from rgflow.files import CARD, FACTORS, QUANTILES, replacing, write_json, writing
+from rgflow.files import CARD, QUANTILES, replacing, write_json, writing
 from rgflow.flow import Flow
 from rgflow.metrics.scores import score
 from rgflow.text import Report
@@ -131,7 +131,6 @@ def ship(
         card.write(made)
         with writing(folder):
             folder.mkdir(exist_ok=True)
-            (folder / FACTORS).unlink(missing_ok=True)  # of the weights that were there before
             for path in made.iterdir():
                 with replacing(folder / path.name) as part:
                     shutil.copyfile(path, part)

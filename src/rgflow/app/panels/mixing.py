@@ -10,7 +10,7 @@ from rgflow.analysis.mixing import every_threshold
 from rgflow.app import mixing, views
 from rgflow.app.latent_image import sampled
 from rgflow.app.page import (
-    MAX_LEVEL_SLIDERS,
+    MAX_LEVELS,
     Page,
     level_sliders,
     level_updates,
@@ -103,11 +103,10 @@ class Mix(Panel):
     def values(self, work: Workspace) -> list[Any]:
         """The values of the sliders, and the revision that they belong to."""
         able = work.state.second not in (None, mixing.first(work))
-        shares = _shares(work)
-        shares = [*shares, *[shares[-1]] * MAX_LEVEL_SLIDERS][:MAX_LEVEL_SLIDERS]
+        shares = [*_shares(work), *[0.0] * MAX_LEVELS]
         found = [
             gr.update(**update, value=round(share, 2), interactive=able)
-            for update, share in zip(level_updates(work), shares, strict=True)
+            for update, share in zip(level_updates(work), shares, strict=False)
         ]
         return [*found, work.slider_revision]
 

@@ -6,7 +6,7 @@ import gradio as gr
 
 from rgflow.app import views
 from rgflow.app.page import (
-    MAX_LEVEL_SLIDERS,
+    MAX_LEVELS,
     Page,
     level_sliders,
     level_updates,
@@ -58,7 +58,7 @@ class Sample(Panel):
 
         page.on(draw.click, self.draw, [seed, count, *sliders], [seed], words="Drawing")
         alike.input(
-            lambda value: [value] * MAX_LEVEL_SLIDERS,
+            lambda value: [value] * MAX_LEVELS,
             [alike],
             sliders,
             queue=False,
