@@ -288,8 +288,8 @@ class Evil:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (nn.Linear(2, 2), r"needs pickle \(it needs .*Linear\): save its state_dict"),
-        ({"weight": Evil()}, "needs pickle"),
+        (nn.Linear(2, 2), "it needs pickle for .*Linear"),
+        ({"weight": Evil()}, "it needs pickle"),
         ([torch.zeros(2)], "tensors by name; .* holds something else"),
         ({"a": 3}, "tensors by name"),
         ({"conv.weight": torch.zeros(2)}, "weights of FID's Inception; those in .* don't fit"),
@@ -320,7 +320,7 @@ def test_damaged_files_are_refused(tmp_path, file):
     ):
         path = tmp_path / name
         path.write_bytes(content)
-        with pytest.raises(ValueError, match="Expected (a state dict|tensors only)"):
+        with pytest.raises(ValueError, match="Expected a state dict"):
             inception(path)
     with pytest.raises(
         FileNotFoundError, match=r"the weights of Inception; there is none at .*none.pth"

@@ -47,7 +47,7 @@ SANE = {
     "model.prior": ["laplace", "gaussian"], "model.prior.scale": [0.5, None],
     "model.pixels": ["logit", "marginal", None], "model.position_embedding": [0, 2],
     "model.checkpointing": [True], "model.compute_dtype": ["float32", "bfloat16"],
-    "model.geometry": ["blocks", "windows"],
+    "model.geometry": ["blocks", "windows"], "model.labels": [0],
     "model.geometry.reach": [0, 1],
 }  # fmt: skip
 """Values that may well work together, small enough to be built and trained in a moment."""

@@ -1,6 +1,7 @@
 """RG-Flow in every option: exact likelihoods, exact round trips, lossless encoding."""
 
 import copy
+import itertools
 import json
 import math
 import sys
@@ -25,11 +26,14 @@ from rgflow import (
     load_flow,
     make_flow,
 )
+from rgflow.analysis import receptive_fields
 from rgflow.bijectors import Bijector, Logit, MapSpec, dequantize
 from rgflow.config import Pixels, PriorKind
 from rgflow.evaluation import evaluate
 from rgflow.geometries import Blocks
+from rgflow.local import LocalFlow
 from rgflow.priors import Gaussian
+from rgflow.repair.terms import local_terms
 
 
 class Reversed(Bijector):
@@ -475,7 +479,7 @@ def test_geometries_and_maps_that_do_not_belong_together():
         ({"level_embedding": 1, "shared": True}, "at least 2 kinds of levels apart; got 1"),
         (
             {"level_embedding": 2, "shared": True, "geometry": "squeeze"},
-            "no position_embedding or level_embedding for a Real NVP",
+            "no position_embedding, level_embedding or labels for a Real NVP",
         ),
         ({"m": (4, 2, 4), "levels": 2}, "at least the 3 levels that .* got 2"),
         ({"depth": 0}, "depth to be at least 1"),
@@ -584,6 +588,41 @@ def test_bits_of_bytes_are_taken_with_noise():
         random_flow(pixels=None).bits_per_dim(x8)
 
 
+LABELLED = list(
+    itertools.product(
+        ("affine-trunk", "coarse-to-fine", "cube"),
+        ("blocks", "windows"),
+    )
+)
+LABELLED_BY_DAY = {
+    ("affine-trunk", "windows"), ("coarse-to-fine", "blocks"), ("cube", "blocks"),
+    ("cube", "windows"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", by_day(LABELLED, LABELLED_BY_DAY), ids="-".join)
+def test_a_label_changes_densities_and_samples(case):
+    name, geometry = case
+    few = {"windows": {"depth": 1}}.get(geometry, {})
+    options = {**BIJECTORS[name], "channels": 2, "labels": 4, "geometry": geometry, **few}
+    flow = random_flow(**{"m": 2, **options} if geometry == "blocks" else options)
+    x, labels = random_images(flow, 3), torch.tensor([0, 3, 1])
+    log_p = flow(x, labels)
+    assert not torch.isclose(log_p, flow(x, labels.flip(0)))[:1].any()
+    z = flow.encode(x, labels=labels)
+    y, again = flow.decode_and_log_prob(z, labels=labels)
+    torch.testing.assert_close(y, x, rtol=1e-8, atol=1e-8)
+    torch.testing.assert_close(again, log_p, rtol=1e-9, atol=1e-8)
+    torch.testing.assert_close(flow.terms(x, labels=labels).total, log_p, rtol=1e-11, atol=1e-9)
+    for wrong in (None, labels[:2], labels + 4, labels.double()):
+        with pytest.raises(
+            ValueError, match="Expected (a label for each image|labels from 0 to 3)"
+        ):
+            flow(x, wrong)
+    with pytest.raises(ValueError, match="Expected no labels, as this flow has none"):
+        random_flow()(random_images(random_flow(), 3), labels)
+
+
 @pytest.mark.parametrize("geometry", ["blocks", "windows"])
 def test_a_flow_of_another_size(geometry):
     small = random_flow(shared=True, channels=2, geometry=geometry, conditioner="trunk")
@@ -635,6 +674,16 @@ def test_its_own_size_changes_nothing():
     flow = random_flow(shared=True, levels=1)
     x = random_images(flow, 2)
     assert torch.equal(flow.resized(8, 8).log_prob(x), flow.log_prob(x))
+
+
+@pytest.mark.parametrize("of", [lambda f, x: LocalFlow(f, x), local_terms, receptive_fields])
+def test_what_knows_no_labels_refuses_them(of):
+    flow = random_flow(labels=3)
+    arguments = (flow,) if of is receptive_fields else (flow, random_images(flow, 1))
+    with pytest.raises(ValueError, match="Expected a flow without labels for"):
+        of(*arguments)
+    with pytest.raises(ValueError, match="Expected labels as a tensor; got list"):
+        flow(random_images(flow, 2), [0, 1])
 
 
 @pytest.mark.filterwarnings("ignore::rgflow.LosslessWarning")

@@ -20,7 +20,7 @@ from flows import config as flow_config
 from flows import random_flow
 from rgflow import RGFlow, TrainConfig, make_flow, tensors
 from rgflow.bijectors.fused_spline import Kernels
-from rgflow.data import msds
+from rgflow.data import Images, msds
 from rgflow.evaluation import terms_of
 from rgflow.objectives import Batch, Objective
 from rgflow.training import loop, train, trainer
@@ -377,7 +377,7 @@ def test_resuming_needs_the_same_settings_and_images_and_a_budget(run, monkeypat
         train(tiny(steps=20, model=smaller), run, resume=True, progress=False)
     # A checkpoint of before there was a setting is of a run that went without.
     state = run.checkpoints(2).load()
-    del state["config"]["fresh"], state["config"]["model"]["checkpointing"]
+    del state["config"]["fresh"], state["config"]["model"]["labels"]
     run.checkpoints(2).save(12, state)
     with pytest.raises(ValueError, match="began with; model differ"):
         train(tiny(steps=20, model=smaller), run, resume=True, progress=False)
@@ -567,9 +567,9 @@ def test_no_more_images_at_a_time_than_training_has_room_for(tmp_path, monkeypat
     sizes = []
     seen = RGFlow.log_prob
 
-    def noted(self, images, generator=None):
+    def noted(self, images, generator=None, *, labels=None):
         sizes.append(len(images))
-        return seen(self, images, generator)
+        return seen(self, images, generator, labels=labels)
 
     monkeypatch.setattr(RGFlow, "log_prob", noted)
     told = []
@@ -698,11 +698,11 @@ def test_an_objective_learns_without_data(tmp_path):
 
 
 def test_accumulated_parts_of_samples_are_one_batch():
-    batch = Batch(size=7, images=torch.arange(7.0))
+    batch = Batch(size=7, images=torch.arange(7.0), labels=torch.arange(7))
     parts = batch.split(3)
     assert [part.size for part in parts] == [3, 2, 2]
     assert torch.equal(torch.cat([part.images for part in parts]), batch.images)
-    assert torch.equal(parts[1].images, torch.tensor([3.0, 4.0]))
+    assert torch.equal(parts[1].labels, torch.tensor([3, 4]))
     assert len(batch.split(9)) == 7
 
 
@@ -718,6 +718,27 @@ def test_accumulated_parts_of_samples_are_one_batch():
 def test_an_objective_and_data_fit(settings, message):
     with pytest.raises(ValueError, match=message):
         TrainConfig.from_dict(free_field().to_dict() | settings)
+
+
+def test_a_flow_with_labels_learns_them(tmp_path):
+    """From a data set whose class is the grey level, which the label then tells."""
+    grey = np.random.default_rng(0).integers(0, 2, 600)
+    images = np.repeat(100 * grey.astype(np.uint8) + 50, 3 * 16).reshape(-1, 3, 4, 4)
+    images += np.random.default_rng(1).integers(0, 8, images.shape, dtype=np.uint8)
+    data = Images(name="grey", images=images, labels={"class": grey})
+    config = tiny(steps=60, lr=1e-2)
+    model = flow_config(height=4, width=4, m=2, depth=1, hidden=16, blocks=1)
+    config = replace(config, model=replace(model, labels=2), data="cifar10")
+    run = Run.create(tmp_path / "run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop.data, "load_for", lambda *a, **k: data)
+        train(config, run, progress=False)
+    flow = run.flow()
+    x8, labels = torch.from_numpy(images), torch.from_numpy(grey)
+    right, wrong = flow(x8, labels).mean(), flow(x8, 1 - labels).mean()
+    assert right > wrong + 10
+    with pytest.raises(ValueError, match="one class label per image.*grey has 0"):
+        _ = Images(name="grey", images=images).classes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -741,3 +762,8 @@ def test_a_run_of_a_strange_objective_can_be_used_but_not_gone_on_with(tmp_path)
     assert run.flow().sample(1).shape == (1, 1, 4, 4)
     with pytest.raises(ValueError, match="--trust elsewhere.Springs"):
         train(run.config(), run, resume=True, progress=False)
+
+
+def test_labels_need_a_data_set():
+    with pytest.raises(ValueError, match="without labels if there is no data set"):
+        TrainConfig.from_dict(free_field().to_dict() | {"model": {"labels": 3}})

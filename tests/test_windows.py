@@ -87,23 +87,25 @@ def test_likelihoods_skip_only_what_nobody_reads(geometry):
     [
         {},
         {"geometry": AVERAGES, "shared_from": 1},
-        {"geometry": "windows", "level_embedding": 2},
+        {"geometry": "windows", "labels": 3, "label_embedding": 2, "level_embedding": 2},
         {"shared": False, "position_embedding": 2, "checkpointing": True},
     ],
-    ids=["shared", "averages", "levels", "own"],
+    ids=["shared", "averages", "labels", "own"],
 )
 def test_training_maps_all_levels_at_once(options):
     """Log-determinants and gradients are those of one layer after another, and of no gradients."""
-    flow = random_flow(**OPEN | {"height": 16} | options)
+    flow, labels = random_flow(**OPEN | {"height": 16} | options), None
+    if flow.config.labels:
+        labels = torch.tensor([0, 2, 1])
     x8 = noise(3, 3, 16, 8)
     x8[0, :, :8], x8[1, :, :8] = 0, 255  # the levels without an edge
-    x, _ = flow.from_images(flow.to_reals(x8))
+    x, given = flow.from_images(flow.to_reals(x8))[0], flow.given(labels, 3)
 
     def one_after_another():
-        return sum(stage.log_det for stage in flow.infer(x))
+        return sum(stage.log_det for stage in flow.infer(x, given))
 
     found = []
-    for log_det in (lambda: flow.log_det(x), one_after_another):
+    for log_det in (lambda: flow.log_det(x, given), one_after_another):
         flow.zero_grad()
         total = log_det()
         total.sum().backward(retain_graph=True)
@@ -112,7 +114,7 @@ def test_training_maps_all_levels_at_once(options):
     for one, expected in zip(*found, strict=True):
         torch.testing.assert_close(one, expected, rtol=1e-9, atol=1e-9)
     with torch.no_grad():
-        torch.testing.assert_close(flow.log_det(x), found[0][0], rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(flow.log_det(x, given), found[0][0], rtol=1e-9, atol=1e-9)
 
 
 def test_probabilities_of_levels_are_those_of_the_density():

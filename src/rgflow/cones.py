@@ -55,6 +55,7 @@ class EncodedImages:
         generator: torch.Generator | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
+        flow.refuse_labels("evaluation in places")
         self.flow = flow = flow.frozen(dtype or flow.dtype)
         self.lattice = flow.lattice
         self._tables: dict[Cellwise, Ids] = {}

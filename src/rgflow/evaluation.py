@@ -77,6 +77,7 @@ def evaluate(
     importance: int = 8,
     subset: int = 100,
     batch_size: int = 128,
+    labels: Tensor | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Negative log-likelihood of images, with all that `Evaluation` holds.
@@ -92,6 +93,7 @@ def evaluate(
         importance: Draws of noise for the importance-weighted bound; 1: no bound.
         subset: Number of images for the bound; 0: no bound.
         batch_size: Images at a time; the result depends on it by rounding only.
+        labels: Of the images, [N], if the flow has labels.
         progress: Called with the number of likelihoods found so far, and in all.
 
     Raises:
@@ -115,7 +117,9 @@ def evaluate(
     total = n + (importance - 1) * m
     advance = counter(progress and (lambda _, done, total: progress(done, total)), "", total)
 
-    find = partial(terms_of, flow, images, seed=seed, batch_size=batch_size, progress=advance)
+    find = partial(
+        terms_of, flow, images, seed=seed, batch_size=batch_size, labels=labels, progress=advance
+    )
     terms = find()
     result = summary(flow, terms, seed)
     if not m or importance == 1:
@@ -138,6 +142,7 @@ def terms_of(
     seed: int = 0,
     draw: int = 0,
     batch_size: int = 128,
+    labels: Tensor | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Terms:
     """`Flow.terms` of many images, in float64 and on the CPU; the rest is as for `evaluate`.
@@ -160,7 +165,8 @@ def terms_of(
         x = images[places]
         if _is_noisy(flow, images):
             x = with_noise(x.cpu(), _noise(seed, draw, places, x.shape), flow.dtype)
-        parts.append(flow.terms(x.to(flow.device)))
+        of_x = None if labels is None else labels[places].to(flow.device)
+        parts.append(flow.terms(x.to(flow.device), labels=of_x))
         if progress:
             progress(len(places))
     names = ("prior", "log_det", "pixels")

@@ -52,6 +52,8 @@ class Flow(Hierarchy):
     This is all that `RGFlow` and the baselines have in common. Images are uint8, or already
     dequantised reals in [0, 256), [N, C, H, W]. With `pixels=None` they are real-valued fields.
     Log-densities are in nats, per unit of those numbers: bits per dimension are −log_prob/(D·ln 2).
+    A flow whose config has `labels` needs the label of every image, whole numbers [N], wherever
+    `labels` is an argument.
 
     Args:
         config: The architecture.
@@ -62,14 +64,16 @@ class Flow(Hierarchy):
 
     # ---------------------------------------------------------------- likelihood
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """The same as `log_prob`, so that wrappers for distributed training work."""
-        return self.log_prob(images)
+        return self.log_prob(images, labels=labels)
 
     def log_prob(
         self,
         images: Tensor,
         generator: torch.Generator | None = None,
+        *,
+        labels: Tensor | None = None,
     ) -> Tensor:
         """log p(x) in nats (paper, eq. 1).
 
@@ -80,14 +84,16 @@ class Flow(Hierarchy):
         Args:
             images: [N, C, H, W].
             generator: Source of the noise that dequantises uint8; none: ½ everywhere.
+            labels: Labels of the images, [N].
 
         Returns:
             Log-densities [N].
         """
         x, log_prob = self.from_images(self.to_reals(images, generator))
+        given = self.given(labels, len(x))
         if self.domain == "cube":  # the prior's density and the quantile's log-det cancel
-            return log_prob + self.log_det(x)
-        for stage in self.infer(x):
+            return log_prob + self.log_det(x, given)
+        for stage in self.infer(x, given):
             log_prob = log_prob + stage.log_det + sum_event(self.prior.log_prob(stage.factored_out))
         return log_prob
 
@@ -98,6 +104,7 @@ class Flow(Hierarchy):
         *,
         draws: int = 1,
         seed: int = 0,
+        labels: Tensor | None = None,
         batch_size: int = 500,
     ) -> Tensor:
         """Bits per dimension of 8-bit images: an upper bound, in expectation, on −log₂ P(x8)/D.
@@ -109,6 +116,7 @@ class Flow(Hierarchy):
             images: uint8 [N, C, H, W].
             draws: Number of draws of the noise over which the log-densities are averaged.
             seed: Seed of the noise; the noise of an image also depends on its index.
+            labels: Labels of the images, [N].
             batch_size: Images at a time.
 
         Returns:
@@ -134,19 +142,23 @@ class Flow(Hierarchy):
         for _ in range(draws):
             for start in range(0, len(images), batch_size):
                 part = slice(start, start + batch_size)
-                total[part] += self.log_prob(images[part], generator).to(total)
+                of_part = None if labels is None else labels[part]
+                found = self.log_prob(images[part], generator, labels=of_part)
+                total[part] += found.to(total)
         return self.unit(total / draws).to(images.device)
 
     def terms(
         self,
         images: Tensor,
         generator: torch.Generator | None = None,
+        *,
+        labels: Tensor | None = None,
     ) -> Terms:
         """log p(x) level by level: the share of the prior and of the log-determinant. Arguments are
         the same as of `log_prob`."""
         x, pixels = self.from_images(self.to_reals(images, generator))
         priors, log_dets = [], []
-        for stage in self.infer(x):
+        for stage in self.infer(x, self.given(labels, len(x))):
             z, log_det = stage.factored_out, stage.log_det
             if self.domain == "cube":
                 z, more = self.quantile.transform(z)
@@ -162,6 +174,8 @@ class Flow(Hierarchy):
         images: Tensor,
         generator: torch.Generator | None = None,
         dtype: torch.dtype | None = None,
+        *,
+        labels: Tensor | None = None,
     ) -> Latents:
         """The latents of images: z = R(x).
 
@@ -176,38 +190,39 @@ class Flow(Hierarchy):
             generator: Source of the noise that dequantises uint8; none: ½ everywhere.
             dtype: The number format to compute in; none: as above. If it is given, nothing is
                 decoded or checked.
+            labels: Labels of the images, [N].
         """
         x = self.to_reals(images, generator, dtype or self.dtype)
-        z = self._encode(x)
+        z = self._encode(x, labels)
         if dtype is not None or images.dtype != torch.uint8:
             return z
-        if not (lost := self._lost(images, z)):
+        if not (lost := self._lost(images, z, labels)):
             return z
         message = f"{lost} of {len(images)} images aren't encoded without loss in "
         message += name_of(self.dtype)
         if self.dtype != torch.float64:
-            z = self._encode(x.double())
-            still = self._lost(images, z)
+            z = self._encode(x.double(), labels)
+            still = self._lost(images, z, labels)
             message += f", so all {len(images)} are encoded in float64"
             message += f" ({still} still not without loss)" if still else ""
         warnings.warn(f"{message}.", LosslessWarning, stacklevel=2)
         return z
 
-    def _encode(self, x: Tensor) -> Latents:
+    def _encode(self, x: Tensor, labels: Tensor | None) -> Latents:
         """The latents of dequantised images, in their number format."""
         flow = self.in_dtype(x.dtype)
         u, _ = flow.from_images(x)
-        stages = flow.infer(u)
+        stages = flow.infer(u, flow.given(labels, len(x)))
         return Latents(
             tuple(flow.from_domain(stage.factored_out) for stage in stages), self.lattice
         )
 
     @torch.no_grad()
-    def _lost(self, x8: Tensor, z: Latents) -> int:
+    def _lost(self, x8: Tensor, z: Latents, labels: Tensor | None) -> int:
         """How many images don't come back from their latents."""
-        return int((self.decode(z).floor() != x8).flatten(1).any(1).sum())
+        return int((self.decode(z, labels=labels).floor() != x8).flatten(1).any(1).sum())
 
-    def decode(self, latents: Latents) -> Tensor:
+    def decode(self, latents: Latents, *, labels: Tensor | None = None) -> Tensor:
         """The images of latents: x = G(z), reals [N, C, H, W] in the dtype of the latents.
 
         The logit map can give values slightly outside [0, 256); they are returned unchanged.
@@ -215,25 +230,27 @@ class Flow(Hierarchy):
         Raises:
             ValueError: If the latents belong to a flow with another geometry.
         """
-        return self._decode(latents)[0]
+        return self._decode(latents, labels)[0]
 
-    def _decode(self, latents: Latents) -> tuple[Tensor, Tensor]:
+    def _decode(self, latents: Latents, labels: Tensor | None) -> tuple[Tensor, Tensor]:
         """The images of latents, and the log-determinant of the map from the steps' domain [N]."""
         flow = self.fitting(latents)
-        stages = flow.generate(flow.from_latents(latents))
+        stages = flow.generate(flow.from_latents(latents), flow.given(labels, len(latents)))
         log_det: Tensor | float = 0.0
         for stage in stages:
             log_det = log_det + stage.log_det
         x, preprocess = flow.to_images(stage.x)
         return x, log_det + preprocess
 
-    def decode_and_log_prob(self, latents: Latents) -> tuple[Tensor, Tensor]:
+    def decode_and_log_prob(
+        self, latents: Latents, *, labels: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """The images of latents, as `decode`, and log p of each [N], in one pass.
 
         Raises:
             ValueError: As for `decode`.
         """
-        x, log_det = self._decode(latents)
+        x, log_det = self._decode(latents, labels)
         if self.domain == "cube":
             return x, -log_det
         return x, sum((sum_event(self.prior.log_prob(z)) for z in latents.levels), -log_det)
@@ -242,6 +259,8 @@ class Flow(Hierarchy):
         self,
         source: Tensor | Latents,
         space: Literal["pixels", "flow"] = "pixels",
+        *,
+        labels: Tensor | None = None,
     ) -> list[Tensor]:
         """The images x^(h) of every level, x^(0) first: [N, C, H/2^h, W/2^h] (paper, Fig. 5a).
 
@@ -252,14 +271,16 @@ class Flow(Hierarchy):
                 from coarse to fine; the result is the same for an image and its latents.
             space: `"pixels"` maps the values back to those of images; `"flow"` leaves them in the
                 flow's own space, that of the prior.
+            labels: Labels of the images, [N].
         """
         check_name("space", space, ("pixels", "flow"))
+        given = self.given(labels, len(source))
         if isinstance(source, Latents):
             flow = self.fitting(source)
-            stages = list(flow.generate(flow.from_latents(source)))[::-1]
+            stages = list(flow.generate(flow.from_latents(source), given))[::-1]
         else:
             flow = self
-            stages = list(flow.infer(flow.from_images(flow.to_reals(source))[0]))
+            stages = list(flow.infer(flow.from_images(flow.to_reals(source))[0], given))
         grids = [stage.x[:, : flow.config.channels] for stage in stages]
         return [flow.from_domain(x) if space == "flow" else flow.to_images(x)[0] for x in grids]
 
@@ -307,14 +328,18 @@ class Flow(Hierarchy):
         n: int,
         temperature: float | Sequence[float] = 1.0,
         generator: torch.Generator | None = None,
+        *,
+        labels: Tensor | None = None,
     ) -> Tensor:
         """Draw n images, [N, C, H, W], within [0, 256); the arguments are those of `draw`."""
-        return self.bounded(self.decode(self.draw(n, temperature, generator)))
+        return self.bounded(self.decode(self.draw(n, temperature, generator), labels=labels))
 
     def sample_and_log_prob(
         self,
         n: int,
         generator: torch.Generator | None = None,
+        *,
+        labels: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Draw n images [N, C, H, W], as `decode` gives them, and their log-densities in nats [N],
         in one pass; gradients reach all parameters. The other arguments are those of `log_prob`.
@@ -327,7 +352,7 @@ class Flow(Hierarchy):
             >>> torch.allclose(log_p, flow.log_prob(x), rtol=1e-4)
             True
         """
-        return self.decode_and_log_prob(self.draw(n, generator=generator))
+        return self.decode_and_log_prob(self.draw(n, generator=generator), labels=labels)
 
     # ---------------------------------------------------------------- other sizes, files
 

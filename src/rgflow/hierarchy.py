@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Self, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from rgflow.bijectors.base import Bijector
+from rgflow.bijectors.base import Bijector, Context
 from rgflow.config import FlowConfig
 from rgflow.images import ImageSpace
 from rgflow.latents import Latents
@@ -99,24 +99,34 @@ class Hierarchy(ImageSpace):
         """What maps each level, level 0 first; called once, after `make_lattice`."""
         raise NotImplementedError
 
-    def infer(self, x: Tensor) -> Iterator[Stage]:
-        """The levels of images towards the latents, level 0 first, of x [N, C, H, W] in the domain
-        of the steps, as `from_images` gives it."""
+    def infer(self, x: Tensor, given: Context | None = None) -> Iterator[Stage]:
+        """The levels of images towards the latents, level 0 first.
+
+        Args:
+            x: In the domain of the steps, [N, C, H, W], as `from_images` gives it.
+            given: What is known of every image, as `given` makes it.
+        """
         raise NotImplementedError
 
-    def generate(self, levels: Sequence[Tensor], coarse: Tensor | None = None) -> Iterator[Stage]:
+    def generate(
+        self,
+        levels: Sequence[Tensor],
+        given: Context | None = None,
+        coarse: Tensor | None = None,
+    ) -> Iterator[Stage]:
         """The levels of images towards pixels, the highest first: the inverse of `infer`.
 
         Args:
             levels: What every level factors out, in the domain of the steps, level 0 first. If
                 these are the lowest levels only, `coarse` is needed.
+            given: What is known of every image, as `given` makes it.
             coarse: The grid above these levels, [N, channels, h, w].
         """
         raise NotImplementedError
 
-    def log_det(self, x: Tensor) -> Tensor:
+    def log_det(self, x: Tensor, given: Context | None = None) -> Tensor:
         """The log-determinant of `infer` of all levels together, [N]; arguments as there."""
-        return sum((stage.log_det for stage in self.infer(x)), x.new_zeros(len(x)))
+        return sum((stage.log_det for stage in self.infer(x, given)), x.new_zeros(len(x)))
 
     def load_weights_from(self, other: Self) -> None:
         """Load the weights of a flow that differs from this one only in the size of images; a

@@ -1,4 +1,4 @@
-"""Between images and what the layers of a flow work in: checks, pixel maps.
+"""Between images and what the layers of a flow work in: checks, pixel maps, labels.
 
 Letters in shapes: N images; C channels; H, W rows and columns; D = C·H·W.
 """
@@ -9,7 +9,7 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
-from rgflow.bijectors.base import Bijector, Compose, Domain, Inverse, Quantile
+from rgflow.bijectors.base import Bijector, Compose, Context, Domain, Inverse, Quantile
 from rgflow.bijectors.pixels import LEVELS, dequantize, largest
 from rgflow.config import FlowConfig
 from rgflow.latents import Latents
@@ -36,6 +36,7 @@ class ImageSpace(nn.Module):
         self.quantile = Quantile(self.prior, (config.channels, None, None))
         self.pixels = config.pixels.make(config.channels) if config.pixels else None
         self.preprocess = self._make_preprocess()
+        self.labels = nn.Embedding(config.labels, config.label_embedding) if config.labels else None
         self.precision = Precision()
         for module in self.modules():
             if isinstance(getattr(module, "precision", None), Precision):
@@ -83,6 +84,28 @@ class ImageSpace(nn.Module):
             return dequantize(images, generator, dtype)
         x = images.to(dtype)
         return x.clamp(max=largest(dtype)) if self.pixels else x  # float64 below 256 may round up
+
+    def given(self, labels: Tensor | None, images: int) -> Context | None:
+        """What the maps know of every image: its label, embedded. A `ValueError` if labels are
+        missing or superfluous.
+
+        Args:
+            labels: Labels of the images, [N].
+            images: Number of images, N.
+        """
+        check_labels(labels, images, self.config.labels)
+        if labels is None or self.labels is None:
+            return None
+        embedding = self.labels(labels.to(self.device).long())
+        return Context(embedding[:, :0], embedding)
+
+    def refuse_labels(self, what: str) -> None:
+        """Raise a `ValueError` if this flow has labels, for methods that can't use them."""
+        if self.labels is not None:
+            raise ValueError(
+                f"Expected a flow without labels for {what}, which can't be given any yet; got one "
+                f"of {self.labels.num_embeddings}."
+            )
 
     def from_images(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Images, reals [N, C, …], to the domain of the steps, with the log-determinant [N]."""
@@ -177,3 +200,38 @@ def _is_scaled(images: Tensor) -> bool:
     levels, error = 255 * images, 255 * torch.finfo(images.dtype).eps
     between = (images > 0) & (images < 1)
     return bool(between.any() and ((levels - levels.round()).abs() <= error).all())
+
+
+def check_labels(labels: Tensor | None, images: int, classes: int) -> None:
+    """Check that every image has a class label, or that none has one if there are no classes.
+
+    Args:
+        labels: Whole numbers [N].
+        images: Number of images, N.
+        classes: Number of classes; 0: the flow has no labels.
+
+    Raises:
+        ValueError: If labels are missing, superfluous or outside 0 to classes − 1.
+    """
+    if labels is not None and not isinstance(labels, Tensor):
+        raise ValueError(
+            f"Expected labels as a tensor; got {type(labels).__name__}: use torch.tensor."
+        )
+    if not classes:
+        if labels is not None:
+            raise ValueError(
+                "Expected no labels, as this flow has none: give them to one of a config with "
+                "labels=NUMBER."
+            )
+        return
+    if labels is None or labels.shape != (images,) or labels.dtype.is_floating_point:
+        got = "none" if labels is None else f"{name_of(labels.dtype)} {list(labels.shape)}"
+        raise ValueError(
+            f"Expected a label for each image, whole numbers [{images}] from 0 to "
+            f"{classes - 1}; got {got}."
+        )
+    if labels.min() < 0 or labels.max() >= classes:
+        raise ValueError(
+            f"Expected labels from 0 to {classes - 1}; the lowest is {labels.min().item()}, the "
+            f"highest {labels.max().item()}."
+        )

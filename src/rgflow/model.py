@@ -7,7 +7,7 @@ computed before somebody asks for it, or the next layer needs it. Log-likelihood
 of regions, local terms, Jacobians and scores of photographs are all read off this walk.
 
 Letters in shapes: N images; C channels; H, W rows and columns of images, h, w of a level's grid;
-R cells of all images; D variables that a cell writes.
+R cells of all images; D variables that a cell writes; E size of embeddings.
 """
 
 from collections.abc import Iterator, Sequence
@@ -37,6 +37,7 @@ class Visit:
     Attributes:
         layer: The layer.
         x: What comes to it, the grid of its level, [N, C, h, w].
+        given: What is known of every image, in its embedding [N, E]; none: nothing.
         first: Whether it is the first layer of its level that the walk visits.
         last: Whether it is the last one.
         top: Whether the level is the highest one, at which everything stays.
@@ -45,6 +46,7 @@ class Visit:
 
     layer: Cellwise
     x: Tensor
+    given: Context | None = None
     first: bool = True
     last: bool = True
     top: bool = True
@@ -58,7 +60,7 @@ class Visit:
     @cached_property
     def read(self) -> tuple[Tensor, Context]:
         """What the cells write, [R, D], and their context, before the layer."""
-        return self.layer.read(self.x)
+        return self.layer.read(self.x, self.given)
 
     @cached_property
     def mapped(self) -> Mapped:
@@ -71,7 +73,7 @@ class Visit:
         """The grid after the layer, [N, C, h, w], and the log-determinant of every image, [N]."""
         layer = self.layer
         if "read" not in vars(self):  # large layers are then mapped in bands
-            return (layer.inverse if self.back else layer.forward)(self.x)
+            return (layer.inverse if self.back else layer.forward)(self.x, self.given)
         y, log_det = self.mapped
         return layer.write(self.x, y), log_det.reshape(len(self.x), -1).sum(1)
 
@@ -88,7 +90,7 @@ class Visit:
     @property
     def log_det_alone(self) -> Tensor:
         """`log_det`, [N], where nobody wants what the cells become."""
-        return self.layer.log_det(self.x)
+        return self.layer.log_det(self.x, self.given)
 
     @property
     def factored_out(self) -> Tensor:
@@ -153,6 +155,7 @@ class RGFlow(Flow):
         made: dict[tuple[int, str], Bijector] = {}
         positions = config.position_embedding
         embedding = positions + config.level_embedding
+        embedding += config.label_embedding if config.labels else 0
         for level, depth in enumerate(config.map.depths(lattice.levels, shared=config.shared)):
             of_level, layers = config.map.at(level, lattice.levels), []
             for cells in lattice.layers(level):
@@ -211,30 +214,36 @@ class RGFlow(Flow):
         """All layers, in the order in which inference applies them."""
         return tuple(layer for step in self.steps for layer in step.cellwise)
 
-    def walk(self, x: Tensor, *, write: bool = True) -> Iterator[Visit]:
+    def walk(
+        self, x: Tensor, given: Context | None = None, *, write: bool = True
+    ) -> Iterator[Visit]:
         """Visit all layers towards the latents.
 
         Args:
             x: Images [N, C, H, W] in the domain of the layers; if nothing is written and no map is
                 asked for, in any number format.
+            given: What is known of every image, in its embedding [N, E].
             write: Whether layers get what those before have written. Otherwise they get the images
                 unchanged, but for fixed maps.
         """
         for step in self.steps:
             for layer in step.cellwise:
                 first, last = layer is step.cellwise[0], layer is step.cellwise[-1]
-                visit = Visit(layer, x, first, last, step.top)
+                visit = Visit(layer, x, given, first, last, step.top)
                 yield visit
                 if write or layer.cells.map:
                     x = visit.after
             x = x[:, :, ::2, ::2]
 
-    def walk_back(self, levels: Sequence[Tensor], coarse: Tensor | None = None) -> Iterator[Visit]:
+    def walk_back(
+        self, levels: Sequence[Tensor], given: Context | None = None, coarse: Tensor | None = None
+    ) -> Iterator[Visit]:
         """Visit all layers towards images, the last first.
 
         Args:
             levels: What every level factors out, as `Visit.factored_out`, level 0 first. If these
                 are the lowest levels only, `coarse` is needed.
+            given: What is known of every image, in its embedding [N, E].
             coarse: The grid above these levels, [N, C, h, w].
         """
         steps = self.steps[: len(levels)]
@@ -242,37 +251,39 @@ class RGFlow(Flow):
             x = factored_out if step.top else interleave(cast(Tensor, coarse), factored_out)
             for layer in reversed(step.cellwise):
                 first, last = layer is step.cellwise[-1], layer is step.cellwise[0]
-                visit = Visit(layer, x, first, last, step.top, back=True)
+                visit = Visit(layer, x, given, first, last, step.top, back=True)
                 yield visit
                 x = visit.after
             coarse = x
 
-    def infer(self, x: Tensor) -> Iterator[Stage]:
+    def infer(self, x: Tensor, given: Context | None = None) -> Iterator[Stage]:
         grid, log_det = x, x.new_zeros(len(x))
-        for visit in self.walk(x):
+        for visit in self.walk(x, given):
             if visit.first:
                 grid, log_det = visit.x, x.new_zeros(len(x))
             log_det = log_det + visit.log_det
             if visit.last:
                 yield Stage(grid, visit.factored_out, log_det)
 
-    def generate(self, levels: Sequence[Tensor], coarse: Tensor | None = None) -> Iterator[Stage]:
+    def generate(
+        self, levels: Sequence[Tensor], given: Context | None = None, coarse: Tensor | None = None
+    ) -> Iterator[Stage]:
         log_det: Tensor | float = 0.0
-        for visit in self.walk_back(levels, coarse):
+        for visit in self.walk_back(levels, given, coarse):
             log_det = log_det + visit.log_det
             if visit.last:
                 yield Stage(visit.after, levels[visit.level], log_det)
                 log_det = 0.0
 
-    def log_det(self, x: Tensor) -> Tensor:
+    def log_det(self, x: Tensor, given: Context | None = None) -> Tensor:
         """As for `Flow.log_det`. If no layer reads what another one writes, nothing is written.
         With gradients, layers of the same weights are then one call of their map, which is faster
         than many small ones; without, one layer after another takes less memory."""
         if not self.writes_last:
-            return super().log_det(x)
+            return super().log_det(x, given)
         total = x.new_zeros(len(x))
         together: dict[Bijector, list[tuple[Tensor, Context]]] = {}
-        for visit in self.walk(x, write=False):
+        for visit in self.walk(x, given, write=False):
             if visit.layer.cells.map:
                 total = total + visit.log_det
             elif torch.is_grad_enabled():
@@ -324,9 +335,9 @@ class RGFlow(Flow):
 
     @classmethod
     def least_parameters(cls, config: FlowConfig) -> int:
-        """As for `Flow`: those of the maps of all layers, and of positions."""
+        """As for `Flow`: those of the maps of all layers, and of embeddings."""
         geometry, channels = config.geometry, config.channels
-        total = 0
+        total = config.labels * config.label_embedding
         fit = largest_levels(config.height, config.width, geometry)
         levels = config.levels or max(fit, geometry.least_levels)
         for level in range(min(levels, config.shared_from + 1) if config.shared else levels):

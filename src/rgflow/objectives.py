@@ -51,8 +51,8 @@ class Density(Protocol):
         """All bijectors (`rgflow.bijectors.Bijector`)."""
         ...
 
-    def log_prob(self, images: "Tensor") -> "Tensor":
-        """Log-densities [N] of images or fields [N, C, H, W]."""
+    def log_prob(self, images: "Tensor", *, labels: "Tensor | None" = None) -> "Tensor":
+        """Log-densities [N] of images or fields [N, C, H, W], with labels [N] if there are any."""
         ...
 
     def sample_and_log_prob(
@@ -69,21 +69,28 @@ class Batch:
     Attributes:
         size: Number of images n, or of samples to draw.
         images: Reals in [0, 256), or fields, [n, C, H, W]; none: the objective needs none.
+        labels: Labels of the images, if the flow has labels, [n].
         generator: Source of randomness, which depends on the run's seed and the step alone.
     """
 
     size: int
     images: "Tensor | None" = None
+    labels: "Tensor | None" = None
     generator: "torch.Generator | None" = None
 
     def split(self, parts: int) -> "list[Batch]":
         """Parts of about the same size, at most one for each image."""
         parts = min(parts, self.size)
         sizes = [self.size // parts + (k < self.size % parts) for k in range(parts)]
-        images = [None] * parts if self.images is None else self.images.split(sizes)
+        cut = [None if x is None else x.split(sizes) for x in (self.images, self.labels)]
         return [
-            Batch(size=size, images=part, generator=self.generator)
-            for size, part in zip(sizes, images, strict=True)
+            Batch(
+                size=size,
+                images=cut[0] and cut[0][k],
+                labels=cut[1] and cut[1][k],
+                generator=self.generator,
+            )
+            for k, size in enumerate(sizes)
         ]
 
 
@@ -160,7 +167,7 @@ class MaximumLikelihood(Objective, kind="likelihood"):
 
     def losses(self, flow: "Density", batch: Batch) -> "Tensor":
         assert batch.images is not None
-        return -flow.log_prob(batch.images)
+        return -flow.log_prob(batch.images, labels=batch.labels)
 
 
 @config

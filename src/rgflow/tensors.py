@@ -99,10 +99,6 @@ def load(path: Path, *, sealed: bool = False) -> tuple[dict[str, Tensor], Metada
     return tensors, words
 
 
-class NeedsCodeError(DamagedError):
-    """A file can't be read without running functions that it names."""
-
-
 def load_torch(path: Path) -> Any:
     """Read what `torch.save` wrote: tensors and plain values. PyTorch's reader of weights runs no
     function that a file names but those that make tensors.
@@ -110,9 +106,8 @@ def load_torch(path: Path) -> Any:
     Raises:
         FileNotFoundError: If it isn't there.
         PermissionError: If it may not be read.
-        NeedsCodeError: If it holds other objects.
-        DamagedError: If it isn't such a file, or is compressed, which `torch.save` never does and
-            may claim much memory.
+        DamagedError: If it isn't such a file, holds other objects, or is compressed, which
+            `torch.save` never does and may claim much memory.
     """
     with opened(path) as file:
         try:
@@ -126,7 +121,7 @@ def load_torch(path: Path) -> Any:
             raise
         except pickle.UnpicklingError as error:
             if named := re.search(r"Unsupported global: GLOBAL (\S+)", str(error)):
-                raise NeedsCodeError(f"it needs {named[1]}") from error
+                raise DamagedError(f"it needs pickle for {named[1]}") from error
             raise DamagedError(f"it can't be read by torch.load ({reason(error)})") from error
         except Exception as error:
             raise DamagedError(f"it can't be read by torch.load ({reason(error)})") from error

@@ -24,7 +24,7 @@ from rgflow.bijectors.pixels import dequantize
 from rgflow.checks import check_whole
 from rgflow.files import plain
 from rgflow.flow import Flow
-from rgflow.latents import Address, Latents
+from rgflow.latents import Latents
 from rgflow.text import Report, counter
 
 
@@ -36,7 +36,6 @@ class Factors:
         images: N.
         seed: Seed of the dequantisation noise and all other randomness.
         fields: The receptive fields of all latents.
-        strongest: The latents with the strongest of them.
         latents: How dependent latents are.
         pixels: How dependent the pixels of the same images are, at the same positions.
         labels: The labels; without any, what follows is none or empty.
@@ -49,7 +48,6 @@ class Factors:
     images: int
     seed: int
     fields: ReceptiveFields
-    strongest: tuple[Address, ...]
     latents: Dependence
     pixels: Dependence
     labels: tuple[Label, ...] = ()
@@ -149,7 +147,6 @@ def find_factors(
         images=len(z),
         seed=seed,
         fields=fields,
-        strongest=tuple(fields.strongest(strongest)),
         latents=dependences[0],
         pixels=dependences[1],
     )
@@ -162,7 +159,7 @@ def find_factors(
     some = spread(labels, min(places, 4))
     scores = None
     if len(some) > 1:
-        code = np.stack([z[address].numpy() for address in unlabelled.strongest], 1)
+        code = np.stack([z[address].numpy() for address in fields.strongest(strongest)], 1)
         scores = disentanglement(code, some, seed=seed)
     advance(1)
     found_directions = tuple(

@@ -71,6 +71,7 @@ def factors(flow: RGFlow, z: Latents, space: Space = "flow") -> Factors:
     """The factors of ∂G/∂z at the latents of one image; a `ValueError` if there are several."""
     if len(z) != 1:
         raise ValueError(f"Expected the latents of one image; got {len(z)}.")
+    flow.refuse_labels("receptive fields")
     levels, slopes = zip(*(_elementwise(flow.to_domain, part) for part in z.levels), strict=True)
     layers: list[list[tuple[Cellwise, Tensor]]] = []
     for visit in flow.walk_back(levels):

@@ -68,13 +68,15 @@ class RealNVP(Flow):
         for level in range(self.lattice.levels):
             yield RealNVPStep(self.config, level, top=level == self.lattice.top)
 
-    def infer(self, x: Tensor) -> Iterator[Stage]:
+    def infer(self, x: Tensor, given: Context | None = None) -> Iterator[Stage]:
         for step in self.steps:
             coarse, factored_out, log_det = step(x)
             yield Stage(x, factored_out, log_det)
             x = coarse
 
-    def generate(self, levels: Sequence[Tensor], coarse: Tensor | None = None) -> Iterator[Stage]:
+    def generate(
+        self, levels: Sequence[Tensor], given: Context | None = None, coarse: Tensor | None = None
+    ) -> Iterator[Stage]:
         steps = self.steps[: len(levels)]
         for step, factored_out in zip(reversed(steps), reversed(levels), strict=True):
             coarse, log_det = step.inverse(coarse, factored_out)

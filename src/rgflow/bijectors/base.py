@@ -45,7 +45,7 @@ class Context:
     Attributes:
         values: What the cells read and don't write, in the map's domain, [R, K]; what is missing
             is 0.
-        embedding: Of their positions and their level, [R, E]; E may be 0.
+        embedding: Of their positions, their level, labels, [R, E]; E may be 0.
         missing: Which sites of the context lie outside, [R, sites]; none: they can't.
     """
 

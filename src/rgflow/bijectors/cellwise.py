@@ -112,14 +112,14 @@ class Cellwise(Bijector):
         return maps[0] if len(maps) == 1 and isinstance(maps[0], cls) else None
 
     def transform(self, x: Tensor, context: Context | None = None) -> Mapped:
-        return self._map(self.bijector.forward, x)
+        return self._map(self.bijector.forward, x, context)
 
     def invert(self, y: Tensor, context: Context | None = None) -> Mapped:
-        return self._map(self.bijector.inverse, y)
+        return self._map(self.bijector.inverse, y, context)
 
-    def _map(self, function: Callable[..., Mapped], x: Tensor) -> Mapped:
-        if not self._in_bands(x):
-            y, log_det = function(*self.read(x))
+    def _map(self, function: Callable[..., Mapped], x: Tensor, given: Context | None) -> Mapped:
+        if not self._in_bands(x, given):
+            y, log_det = function(*self.read(x, given))
             return self.write(x, y), log_det.reshape(len(x), -1).sum(1)
         out, total = x.clone(), x.new_zeros(len(x))
         for band in self.bands(BAND // len(x)):
@@ -129,13 +129,14 @@ class Cellwise(Bijector):
         return out, total
 
     def log_det(self, x: Tensor, context: Context | None = None) -> Tensor:
-        if not self._in_bands(x):
-            return self.bijector.log_det(*self.read(x)).reshape(len(x), -1).sum(1)
+        if not self._in_bands(x, context):
+            return self.bijector.log_det(*self.read(x, context)).reshape(len(x), -1).sum(1)
         found = [self.bijector.log_det(*band.read(x)) for band in self.bands(BAND // len(x))]
         return sum((one.reshape(len(x), -1).sum(1) for one in found), x.new_zeros(len(x)))
 
-    def _in_bands(self, x: Tensor) -> bool:
-        if torch.is_grad_enabled() or self.positions or not isinstance(self.cells, Sublattice):
+    def _in_bands(self, x: Tensor, given: Context | None) -> bool:
+        known = self.positions is not None or given is not None
+        if torch.is_grad_enabled() or known or not isinstance(self.cells, Sublattice):
             return False
         return not self.cells.periodic and len(x) * len(self.cells) > BAND
 
@@ -151,15 +152,20 @@ class Cellwise(Bijector):
             yield Band(self, rows, cells, first)
             first += cells.step * cells.shape[0]
 
-    def read(self, x: Tensor) -> tuple[Tensor, Context]:
+    def read(self, x: Tensor, given: Context | None = None) -> tuple[Tensor, Context]:
         """What the cells of images [N, C, h, w] write, [N·n, D], image by image, and what they know
-        beside it."""
+        beside it.
+
+        Args:
+            x: Images.
+            given: What is known of every image, in its embedding [N, E].
+        """
         if self.cells.tile:
             cells, values, missing = cut(self._inside(x), self.cells.tile), None, None
         else:
             cells, values = self._gathered(x)
             missing = _missing(self.cells, x)
-        embedding = self._embedding(len(x), cells)
+        embedding = self._embedding(len(x), given, cells)
         return cells, Context(cells[:, :0] if values is None else values, embedding, missing)
 
     def coded(self, like: Tensor) -> Tensor:
@@ -220,12 +226,13 @@ class Cellwise(Bijector):
             context.values, torch.cat((embedding, context.embedding), 1), context.missing
         )
 
-    def _embedding(self, images: int, like: Tensor) -> Tensor:
+    def _embedding(self, images: int, given: Context | None, like: Tensor) -> Tensor:
         """The embeddings of all cells of so many images, [N·n, E]."""
-        code = self.coded(like)
-        if not self.positions:
-            return code
-        return torch.cat((self.positions.weight.repeat(images, 1), code), 1)
+        parts = [self.positions.weight.repeat(images, 1)] if self.positions else []
+        parts.append(self.coded(like))
+        if given is not None and given.embedding.shape[1]:
+            parts.append(given.embedding.repeat_interleave(len(self.cells), 0))
+        return torch.cat(parts, 1) if len(parts) > 1 else parts[0]
 
     def _inside(self, x: Tensor) -> Tensor:
         """The part of images that is cut into blocks."""

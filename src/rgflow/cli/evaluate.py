@@ -52,6 +52,7 @@ def run(arguments: Sequence[str]) -> None:
         result = evaluate(
             model.flow,
             torch.from_numpy(images.images.copy()),
+            labels=torch.from_numpy(images.classes) if model.flow.labels else None,
             progress=partial(report, "evaluating"),
             **some(settings, "seed", "importance", "subset", "batch_size"),
         )

@@ -31,6 +31,7 @@ def run(arguments: Sequence[str]) -> None:
     options.add_argument("-n", "--number", type=int, default=64, help="number of images")
     options.whole("seed", 0, "seed; image k has seed + k", least=0)
     options.temperature()
+    options.whole("label", None, "class of the images, for a flow with labels", least=0)
     options.whole("batch_size", 64, "images at a time")
     options.flag("single", "also write each image to a file of its own, samples/SEED.png")
     options.whole("columns", None, "images per row of the grid; by default the grid is square")
@@ -75,12 +76,15 @@ def run(arguments: Sequence[str]) -> None:
     exact = copy.deepcopy(flow).to(torch.float64)
     height, width = flow.config.geometry.inside or flow.image_shape[1:]
 
+    def labels(images: int) -> torch.Tensor | None:
+        return None if settings.label is None else torch.full((images,), settings.label)
+
     parts = [seeds[k : k + settings.batch_size] for k in range(0, len(seeds), settings.batch_size)]
     samples = []
     with torch.no_grad(), bars() as progress:
         for part in progress.track(parts, description="sampling"):
             z = flow.draw_each(part, settings.temperature)
-            x = exact.decode(z.to(torch.float64, device)).cpu()
+            x = exact.decode(z.to(torch.float64, device), labels=labels(len(z))).cpu()
             check_finite(x, "samples")
             x = x[..., :height, :width]
             samples.append(x.float() if fields else figures.to_bytes(x))
@@ -88,7 +92,7 @@ def run(arguments: Sequence[str]) -> None:
                 for seed, image in zip(part, samples[-1], strict=True):
                     write_picture(folder / "samples" / f"{seed:05d}.png", figures.picture(image))
         z = flow.draw_each(seeds[:STAGED], settings.temperature)
-        coarse = exact.coarse(z.to(torch.float64, device))
+        coarse = exact.coarse(z.to(torch.float64, device), labels=labels(len(z)))
         coarse = [x[..., : -(-height // 2**h), : -(-width // 2**h)] for h, x in enumerate(coarse)]
     images = torch.cat(samples)
 

@@ -14,9 +14,8 @@ GONE = {
     "channel_mixing": False, "dequantization": "uniform",
     "size": 1, "shifts": None, "offsets": None,
     "symmetric": False, "start": None, "anneal": 0.5,
-    "labels": 0, "label_embedding": 16,
 }  # fmt: skip
-"""Options of flows and kinds that are gone, with the value that means what is done now."""
+"""Options of kinds that are gone, with the value that means what is done now."""
 FLAT = (
     "architecture", "m", "boundary", "order", "disentanglers", "bijector", "bijector_options",
     "depth", "hidden", "blocks", "conditioner", "bins", "components", "splits", "stem", "prior",
@@ -44,10 +43,9 @@ def flow_of_earlier(values: Any) -> Any:
     """
     if not isinstance(values, dict):
         return values
-    values = _without_gone(values)
     if "bijector" not in values:
         return values | _changed(values, "geometry", "map", "pixels")
-    squeezes = values.get("architecture") == "real_nvp"
+    values, squeezes = _without_gone(values), values.get("architecture") == "real_nvp"
     found = {name: value for name, value in values.items() if name not in FLAT}
     for part, kind in {
         "geometry": "squeeze" if squeezes else "blocks",

@@ -61,6 +61,10 @@ got 'bins'.
     """How many kinds of levels maps tell apart, if levels share their weights: each of the finest
     is a kind, and all others, with the top, are the last, so that larger images have no level of an
     untrained kind. 0: the level isn't an input."""
+    labels: Count = 0
+    """Number of classes, if every image comes with a class label; 0: no labels."""
+    label_embedding: Size = 16
+    """Size of a learned embedding of the label, an input of all maps."""
     prior: PriorKind = field(default_factory=LaplacePrior)
     """Distribution of every latent: laplace, gaussian, or a class of your own by its import
     path."""
@@ -109,10 +113,12 @@ got 'bins'.
                 "Expected the map window where coarse images are averages, as these are of the "
                 f"levels of pixels; got {type(self.map).__name__}: use it, or coarse=sites."
             )
-        if self.geometry.squeezes and (self.position_embedding or self.level_embedding):
+        if self.geometry.squeezes and any(
+            (self.position_embedding, self.level_embedding, self.labels)
+        ):
             raise ValueError(
-                "Expected no position_embedding or level_embedding for a Real NVP; got at least "
-                "one: leave them out."
+                "Expected no position_embedding, level_embedding or labels for a Real NVP; got at "
+                "least one: leave them out."
             )
         if self.shared:
             for of, name in ((self.geometry, "m"), (self.map, "depth"), (self.map, "hidden")):

@@ -120,6 +120,11 @@ class TrainConfig(Config):
                 f"Expected optimizer adamw for the map {self.model.map.kind}, whose layers are "
                 f"convolutions; got muon, which is for matrices."
             )
+        if self.data == "none" and self.model.labels:
+            raise ValueError(
+                "Expected a flow without labels if there is no data set; got one with labels: set "
+                "model.labels to 0."
+            )
         if self.objective.needs_data not in (None, self.data != "none"):
             needs = "a data set" if self.objective.needs_data else "data none"
             raise ValueError(

@@ -57,5 +57,23 @@ class Images:
                     f"got shape {list(label.shape)}."
                 )
 
+    @property
+    def classes(self) -> Array:
+        """The class of each image, whole numbers [N]: the only label that is one number.
+
+        Raises:
+            ValueError: If there is none, or there are several.
+        """
+        found = [
+            x for x in self.labels.values() if x.ndim == 1 and np.issubdtype(x.dtype, np.integer)
+        ]
+        if len(found) != 1:
+            raise ValueError(
+                f"Expected a data set with exactly one class label per image, as the flow has "
+                f"labels; {self.name} has {len(found)}: use cifar10, or set "
+                f"--model.labels 0."
+            )
+        return found[0]
+
     def __len__(self) -> int:
         return len(self.images)

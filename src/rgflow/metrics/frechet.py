@@ -34,7 +34,7 @@ from rgflow.checks import check_whole
 from rgflow.files import expanded
 from rgflow.metrics.reader import load_reader, weights_hash
 from rgflow.reading import DamagedError, opened
-from rgflow.tensors import NeedsCodeError, load_torch
+from rgflow.tensors import load_torch
 
 FID_WEIGHTS = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 """SHA-256 of the Inception of 2015-12-05 in PyTorch's format, as pytorch-fid and torch-fidelity
@@ -335,15 +335,10 @@ def _state(path: Path) -> dict[str, Tensor]:
     """The tensors in a file, by name; loading them runs no code."""
     try:
         state = tensors.load(path)[0] if path.suffix == ".safetensors" else load_torch(path)
-    except NeedsCodeError as error:
-        raise ValueError(
-            f"Expected tensors only, which load without running code; {path} needs pickle "
-            f"({error}): save its state_dict() as safetensors."
-        ) from error
     except DamagedError as error:
         raise ValueError(
-            f"Expected a state dict of PyTorch, or safetensors; {path} is damaged or something "
-            f"else ({error})."
+            f"Expected a state dict of PyTorch, or safetensors, which load without running code; "
+            f"{path} is damaged or something else ({error})."
         ) from error
     if not isinstance(state, dict) or not all(isinstance(x, Tensor) for x in state.values()):
         raise ValueError(f"Expected a state dict, tensors by name; {path} holds something else.")

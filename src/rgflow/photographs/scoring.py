@@ -53,7 +53,7 @@ class Bits:
 def is_of_photographs(flow: Flow) -> bool:
     """Whether a flow is of photographs of any size: of windows with an open boundary, and uniform
     pixels."""
-    if not isinstance(flow, RGFlow):
+    if not isinstance(flow, RGFlow) or flow.labels is not None:
         return False
     layers = [layer for layer in flow.layers if not layer.cells.map]
     return are_windows(flow, layers) and not layers[0].cells.periodic
@@ -79,7 +79,7 @@ def check_windows(flow: Flow) -> RGFlow:
     if not is_of_photographs(flow):
         raise ValueError(
             "Expected a flow of photographs: geometry windows with an open boundary and an even "
-            "period, map window, uniform pixels, such as the model photos; this is "
+            "period, map window, uniform pixels, no labels, such as the model photos; this is "
             "another one."
         )
     return cast(RGFlow, flow)

@@ -72,6 +72,7 @@ def local_terms(flow: Flow, images: Tensor, generator: torch.Generator | None = 
             f"Expected an RG-Flow, whose likelihood has a term for every block; got a "
             f"{type(flow).__name__}, which has no blocks."
         )
+    flow.refuse_labels("terms of cells")
     x = flow.to_reals(images, generator)
     n, channels, height, width = x.shape
     # The maps of pixels know nothing of one another.

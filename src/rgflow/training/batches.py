@@ -35,6 +35,7 @@ class Batches:
         dtype: Number format of the result.
         endless: Makes new images, used instead of `images`: from the number of the first one, and
             how many.
+        labels: Labels of the images, [N], if the flow has labels.
 
     Raises:
         ValueError: If the batch can't be shared equally.
@@ -52,6 +53,7 @@ class Batches:
         world: int = 1,
         dtype: torch.dtype = torch.float32,
         endless: Callable[[int, int], Array] | None = None,
+        labels: Array | None = None,
     ) -> None:
         if batch_size % world:
             raise ValueError(
@@ -59,7 +61,7 @@ class Batches:
             )
         self.images, self.batch_size, self.seed = images, batch_size, seed
         self.flip, self.shuffle_channels = flip, shuffle_channels
-        self.dtype, self.endless = dtype, endless
+        self.dtype, self.endless, self.labels = dtype, endless, labels
         self.rank = rank
         share = batch_size // world
         self.part = slice(rank * share, (rank + 1) * share)
@@ -83,7 +85,10 @@ class Batches:
         size = self.part.stop - self.part.start
         if self.images is None:
             return Batch(size=size, generator=generator)
-        return Batch(size=size, images=self[step].to(device), generator=generator)
+        labels = None
+        if self.labels is not None:
+            labels = torch.from_numpy(self.labels[self.indices(step)[self.part]]).to(device)
+        return Batch(size=size, images=self[step].to(device), labels=labels, generator=generator)
 
     def __getitem__(self, step: int) -> Tensor:
         """The images of this process' part of the batch of a step, reals [n, C, H, W]."""

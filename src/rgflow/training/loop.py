@@ -314,7 +314,8 @@ class _Session:
         at_once = self._at_once()
         if self.validation:
             images = torch.from_numpy(self.validation.images.copy())
-            terms = terms_of(flow, images, batch_size=at_once)
+            labels = torch.from_numpy(self.validation.classes) if flow.labels else None
+            terms = terms_of(flow, images, labels=labels, batch_size=at_once)
             return terms, summary(flow, terms, seed=0), {}
         generator = torch.Generator(flow.device).manual_seed(0)
         batch = Batch(size=config.validate_count, generator=generator)
@@ -334,10 +335,18 @@ class _Session:
     def _draw(self, flow: Flow) -> None:
         """Draw samples, from the same latents every time, and the learning curve."""
         if flow.config.channels in (1, 3) and flow.pixels:
-            z = flow.draw(SAMPLES, generator=torch.Generator(flow.device).manual_seed(0))
+            device = flow.device
+            z = flow.draw(SAMPLES, generator=torch.Generator(device).manual_seed(0))
             most = self._at_once()
+            classes = torch.arange(SAMPLES, device=device) % max(flow.config.labels, 1)
             parts = [slice(k, k + most) for k in range(0, SAMPLES, most)]
-            samples = flow.bounded(torch.cat([flow.decode(z.select(part)) for part in parts]))
+            samples = torch.cat(
+                [
+                    flow.decode(z.select(part), labels=classes[part] if flow.labels else None)
+                    for part in parts
+                ]
+            )
+            samples = flow.bounded(samples)
             path = self.run.pictures / f"samples-{self.trainer.step:07d}.png"
             write_picture(path, figures.grid(samples))
         self.run.draw_curve(flow.unit.name)
