@@ -767,7 +767,7 @@ SCENES: list[tuple[Scenes, int]] = [
     (Scenes("picture to repair", pictures_of("repair")), 7),
     (Scenes("picture to enlarge", pictures_of("enlarge")), 6),
     (Scenes("picture to score", pictures_of("score")), 6),
-    (Scenes("picture with damage to find", found_damage), 2),
+    (Scenes("picture with damage to find", found_damage), 1),
     (Scenes("mask", masks), 4),
     (Scenes("names", names), 4),
     (Scenes("places", places), 4),
