@@ -3,7 +3,6 @@
 Letters in shapes: C channels; H, W rows and columns.
 """
 
-import asyncio
 import secrets
 import threading
 import time
@@ -24,8 +23,6 @@ MAX_PIXELS_KEPT, MAX_PIXELS_EACH = 400_000_000, 200_000_000
 """Pixels of all open pictures and of those of one visitor, for memory."""
 IDLE_HOURS = 24
 """After how long without use a picture is closed."""
-SWEEP_SECONDS = 60
-"""Time between two looks for such pictures."""
 MAX_UNDO_PICTURES = 4
 """Changes of whole pictures that can be undone, for memory; more of smaller regions."""
 
@@ -214,7 +211,7 @@ class Album:
             photo.second = pixels
 
     def _make_room(self, photo: Photo, pixels: int) -> None:
-        """Close the pictures of a visitor, all but this one, that haven't been used for longest."""
+        """Close a visitor's pictures but this one, from that which wasn't used for longest on."""
         self._close_idle()
         own = {key: one for key, one in self._photos.items() if one.visitor == photo.visitor}
         over = pixels + sum(one.size for one in own.values()) - MAX_PIXELS_EACH
@@ -225,8 +222,7 @@ class Album:
                 closed.append(key)
         if total > MAX_PIXELS_KEPT:
             raise ValueError(
-                f"Expected room for another picture; others have opened as many as fit: try again "
-                f"later, as pictures are closed {IDLE_HOURS} hours after their last use."
+                "Expected room for another picture; others have opened as many as fit: try later."
             )
         for key in closed:
             del self._photos[key]
@@ -235,13 +231,6 @@ class Album:
         end = time.monotonic() - 3600 * IDLE_HOURS
         for key in [key for key, one in self._photos.items() if one.used < end]:
             del self._photos[key]
-
-    async def close_idle(self) -> None:
-        """Close pictures that aren't used any more, until cancelled."""
-        while True:
-            with self._lock:
-                self._close_idle()
-            await asyncio.sleep(SWEEP_SECONDS)
 
     def __getitem__(self, key: str) -> Photo:
         with self._lock:

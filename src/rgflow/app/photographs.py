@@ -232,10 +232,6 @@ def _refusing() -> Iterator[None]:
 
 def _content(file: UploadFile) -> io.BytesIO:
     """The content of a file that is sent, with its name."""
-    if file.size is None or file.size > MAX_FILE:
-        raise HTTPException(
-            413, f"Expected a file of at most {MAX_FILE / 1e6:.0f} MB; this one is larger."
-        )
     content = io.BytesIO(file.file.read())
     content.name = Path(file.filename or "picture").name[:80]
     return content

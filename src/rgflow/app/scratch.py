@@ -15,7 +15,7 @@ from rgflow.files import locked
 def scratch() -> Iterator[Path]:
     """A folder for all temporary files of this process, those of Gradio included.
 
-    It is deleted in the end or, if the process is killed, when this user next starts a server.
+    It is deleted in the end or, if the process is killed, when the same user starts the next one.
 
     Raises:
         PermissionError: If somebody else has made the folder of this user.

@@ -1,10 +1,9 @@
 """The server of both pages."""
 
-import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from socket import getfqdn, gethostname, socket
 from typing import Any
@@ -19,7 +18,7 @@ from starlette.routing import Mount
 
 from rgflow import __version__, trained
 from rgflow.app.bar import MAX_UPLOAD
-from rgflow.app.gate import MAX_BUFFERED, Gate, Limit, is_local
+from rgflow.app.gate import MAX_BUFFERED, Gate, is_local
 from rgflow.app.layout import MAX_PAGES, build
 from rgflow.app.models import ModelStore
 from rgflow.app.page import static
@@ -36,11 +35,11 @@ MAX_EVENTS_OF_A_KIND, MAX_EVENTS, MAX_WAITING = 4, 40, 200
 PHOTOGRAPHS, LATENTS = "photos", "msds1-best"
 """The models of the two pages, unless another one is asked for."""
 LIMITS = {
-    r"/photographs(/[^/]+/second)?": Limit(MAX_FILE, files=True),
-    r"/photographs/[^/]+/[^/]+": Limit(MAX_BUFFERED),  # with a mask, as a PNG picture in base64
-    r"/latents/gradio_api/upload": Limit(MAX_UPLOAD, files=True),
+    r"/photographs(/[^/]+/second)?": MAX_FILE + (1 << 16),  # with the form around it
+    r"/photographs/[^/]+/[^/]+": MAX_BUFFERED,  # with a mask, as a PNG picture in base64
+    r"/latents/gradio_api/upload": MAX_UPLOAD + (1 << 16),
 }
-"""What may be sent to which routes; less to all others."""
+"""Bytes that may be sent to which routes; fewer to all others."""
 SHUTDOWN_SECONDS = 3
 """How long the server waits for open pages when it ends, as they keep a connection."""
 
@@ -71,8 +70,7 @@ def make_app(
     model = trained.load(first)
     photographs = is_of_photographs(model.flow) and not has_averages(model.flow)
     latents = LATENTS if photographs else first
-    alone = is_local(host) and not name
-    sessions = SessionStore(ModelStore(latents, folders=alone))
+    sessions = SessionStore(ModelStore(latents, folders=is_local(host) and not name))
     opened = sessions.models.open(latents)
     opened.prepare()
     blocks = build(sessions, shown_panels)
@@ -87,21 +85,11 @@ def make_app(
         f"{size:.1f} million parameters. It repairs damage and redraws detail."
     )
     page = Photographs(flow.frozen(), about)
-
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        closing = asyncio.create_task(page.album.close_idle())
-        yield
-        closing.cancel()
-
-    app = FastAPI(
-        title="rgflow explorer", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan
-    )
+    app = FastAPI(title="rgflow explorer", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.sessions = sessions
     app.add_middleware(
         Gate,
         hosts=(host, *(() if is_local(host) else (gethostname(), getfqdn()))),
-        addresses=not is_local(host),
         public=name or "",
         auth=auth,
         limits=LIMITS,
@@ -193,7 +181,7 @@ def serve(
     check_whole("--port", port, 1, 65535)
     torch.set_num_threads(threads or 1)
     shown = f"[{host}]" if ":" in host else host
-    with scratch():
+    with scratch() as folder:
         app = make_app(first, auth, host=host, name=name, own_panels=own_panels)
         print(f"The explorer is at http://{shown}:{port}; Ctrl-C ends it.", flush=True)
         server = _Server(
@@ -205,6 +193,7 @@ def serve(
                 timeout_graceful_shutdown=SHUTDOWN_SECONDS,
             )
         )
+        server.folder = folder
         try:
             server.run()
         except KeyboardInterrupt:
@@ -216,6 +205,10 @@ def serve(
 class _Server(uvicorn.Server):
     """A server that ends while pages are open, without calling that an error."""
 
+    folder: Path
+    """Of temporary files, which are deleted here already as a signal may end the process now."""
+
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
         await super().shutdown(sockets)
+        shutil.rmtree(self.folder, ignore_errors=True)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import socket
-import sys
 from collections.abc import Sequence
 
 from rgflow.checks import check_installed
@@ -46,12 +43,8 @@ def run(arguments: Sequence[str]) -> None:
 
     from rgflow.app.server import serve
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # rather than leave temporary files
     how = some(settings, "host", "port", "name", "threads")
-    try:
-        serve(settings.run, auth=auth, own_panels=settings.panels, **how)
-    except SystemExit as ended:
-        os._exit(int(ended.code or 0))  # without waiting for computations
+    serve(settings.run, auth=auth, own_panels=settings.panels, **how)
 
 
 def _check_free(host: str, port: int) -> None:
