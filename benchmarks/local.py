@@ -32,12 +32,13 @@ from PIL import Image
 from steps import last_line, write
 from torch.profiler import ProfilerActivity, profile
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
+from reproducing.holes import WholeFlow, WholeRegion
 from rgflow import AffineMap, FlowConfig, RGFlow, preset
 from rgflow.figures.charts import INK, RED, blank, plain, rendered
 from rgflow.figures.curves import BLUE
 from rgflow.lattice import Lattice, Mask
-from rgflow.local import LocalFlow
-from rgflow.repair.holes import Holes, WholeFlow
+from rgflow.local import LocalFlow, Region
 from rgflow.training.optimisation import prepare_machine
 
 EDGE = 10
@@ -69,7 +70,7 @@ def usual(lattice: Lattice, seed: int = 0) -> Mask:
     return boxes[int(np.abs(sizes - sizes.mean()).argmin())]
 
 
-def step(holes: Holes) -> Callable[[], None]:
+def step(holes: Region | WholeRegion) -> Callable[[], None]:
     """One step: generate, paste, encode, backward."""
     latents = (holes.latents + 0.01).requires_grad_()
 

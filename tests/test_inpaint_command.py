@@ -35,18 +35,15 @@ def runs(tmp_path_factory):
     return folder
 
 
-def test_images_of_the_data_set_beside_another_flow(runs, tmp_path, capsys):
+def test_images_of_the_data_set(runs, tmp_path, capsys):
     where = ["--split", "test", "--pick", "[0, 4]", "--box", "[6, 2, 4, 5]", "--out", str(tmp_path)]
-    assert main(["inpaint", str(runs / "cube"), *where, *SHORT, "--beside", str(runs / "nvp")]) == 0
+    assert main(["inpaint", str(runs / "cube"), *where, *SHORT]) == 0
     out = capsys.readouterr().out
-    assert "Real NVP" in out
+    assert "RG-Flow" in out
     assert "Image 2: log p hadn't converged after 3 steps." in out
     written = json.loads((tmp_path / "inpainting.json").read_text())
-    names = ["RG-Flow", "Real NVP, constrained", "Real NVP", "biharmonic"]
-    assert [method["name"] for method in written["methods"]] == names
-    ours, constrained, free = (method["free"] for method in written["methods"][:3])
-    assert ours == constrained
-    assert free == [768, 768]
+    assert [method["name"] for method in written["methods"]] == ["RG-Flow", "biharmonic"]
+    assert 0 < min(written["methods"][0]["free"]) < 768
     assert all(score["psnr_region"]["mean"] > 0 for score in written["scores"])
     assert written["settings"]["box"] == [6, 2, 4, 5]
     for name in ("inpainting.png", "inpainted-1.png", "inpainted-2.png"):
@@ -56,10 +53,10 @@ def test_images_of_the_data_set_beside_another_flow(runs, tmp_path, capsys):
 
 def test_particles_where_every_pixel_is_mapped_once(runs, tmp_path):
     where = ["--split", "test", "--pick", "[0, 4]", "--box", "[6, 2, 4, 5]", "--out", str(tmp_path)]
-    few = ["--particles", "4", "--sweeps", "1", "--completions", "2", "--beside", str(runs / "nvp")]
-    assert main(["inpaint", str(runs / "once"), *where, *SHORT, *few]) == 0
+    few = ["--particles", "4", "--sweeps", "1", "--completions", "2"]
+    assert main(["inpaint", str(runs / "once"), *where, *few]) == 0
     written = json.loads((tmp_path / "inpainting.json").read_text())
-    names = ["RG-Flow, particles", "Real NVP, constrained", "Real NVP", "biharmonic"]
+    names = ["RG-Flow, particles", "biharmonic"]
     assert [method["name"] for method in written["methods"]] == names
     for name in ("inpainting.png", "completions-1.png"):
         with Image.open(tmp_path / name) as picture:
@@ -72,7 +69,7 @@ def test_particles_where_every_pixel_is_mapped_once(runs, tmp_path):
 
 def test_options_that_say_nothing_are_refused(runs, tmp_path, capsys):
     where = ["--split", "test", "--box", "[6, 2, 4, 5]", "--out", str(tmp_path)]
-    for run, option in (("once", "--draws"), ("nvp", "--sweeps"), ("cube", "--completions")):
+    for run, option in (("once", "--draws"), ("cube", "--sweeps"), ("cube", "--completions")):
         assert main(["inpaint", str(runs / run), *where, option, "7"]) == 2
         said = capsys.readouterr().err
         assert f"Expected no {option} with" in said
@@ -81,7 +78,7 @@ def test_options_that_say_nothing_are_refused(runs, tmp_path, capsys):
 
 def test_particles_where_pixels_are_mapped_twice(runs, tmp_path, capsys):
     where = ["--split", "test", "--box", "[6, 2, 4, 5]", "--out", str(tmp_path)]
-    assert main(["inpaint", str(runs / "nvp"), *where, *SHORT, "--particles", "4"]) == 2
+    assert main(["inpaint", str(runs / "cube"), *where, *SHORT, "--particles", "4"]) == 2
     assert "a flow that maps every pixel once" in capsys.readouterr().err
 
 
@@ -95,7 +92,6 @@ def test_a_picture_with_a_mask_changes_only_there(runs, tmp_path):
     inside = np.asarray(Image.open(mask)) > 0
     assert (before[~inside] == after[~inside]).all()
     assert (before[inside] != after[inside]).any()
-    assert main(["inpaint", str(runs / "nvp"), str(picture), *options]) == 0
 
 
 def test_a_region_may_be_everything(runs, tmp_path, capsys):
@@ -187,7 +183,7 @@ BOX = ["--box", "[1, 1, 3, 3]"]
         ("cube", ["image.png", "--mask", "empty.png"], "white somewhere; empty.png is black"),
         ("cube", ["image.png", "--mask", "none.png"], "a picture file; there is none"),
         ("cube", ["image.png", "--mask", "text.png"], "text.png isn't one"),
-        ("cube", ["text.png", *BOX], "a picture file, PNG, JPEG or WebP"),
+        ("cube", ["text.png", *BOX], "a picture file, such as PNG"),
         (
             "cube",
             ["image.png", "--mask", "mask.png", "mask.png"],
@@ -197,7 +193,6 @@ BOX = ["--box", "[1, 1, 3, 3]"]
         ("cube", ["image.png", *BOX, "--truth", "image.png", "image.png"], "for each picture"),
         ("cube", ["image.png", *BOX, "--variables", "latent"], "nearest: latents"),
         ("cube", ["image.png", *BOX, "--rate", "0"], "rate to be above 0"),
-        ("cube", ["image.png", *BOX, "--beside", "other"], "images of shape (3, 16, 16)"),
         ("cube", ["--benchmark", "1"], "--benchmark to be at least 2"),
         ("cube", ["--benchmark", "3", *BOX], "no region with --benchmark"),
         ("cube", ["--benchmark", "100000"], "at most 180 images"),
@@ -207,10 +202,9 @@ BOX = ["--box", "[1, 1, 3, 3]"]
         ("cube", ["--split", "test", "--pick", "[-1]", *BOX], "--pick to be at least 0"),
         ("cube", ["image.png", *BOX, "--false_alarms", "2"], "between 0 and 1; got 2"),
         ("cube", ["image.png", *BOX, "--data", "msds1"], "--split with --data"),
-        ("cube", ["image.png", *BOX, "--beside", "fields"], "a flow of images; it is one of real"),
         ("other", ["--benchmark", "3"], "at least 10×10 pixels for --benchmark"),
         ("fields", ["--benchmark", "3"], "a flow of images to repair"),
-        ("nvp", ["image.png", "--find"], "an RG-Flow for --find"),
+        ("nvp", ["image.png", *BOX], "an RG-Flow, in which a hole has a cone"),
         ("none", ["--benchmark", "3"], "none"),
     ],
 )

@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from flows import config, random_flow, random_images
+from reproducing.holes import WholeFlow, filled_beside
 from rgflow import make_flow
 from rgflow.local import LocalFlow
 from rgflow.repair.climb import Climb
 from rgflow.repair.comparison import blanked, fill, random_boxes, scores
-from rgflow.repair.holes import WholeFlow
 from rgflow.repair.inpainting import by_copy, inpaint
 
 AFFINE = {"height": 16, "width": 16, "depth": 1}
@@ -32,7 +32,7 @@ def holes(lattice, n=3):
 
 @pytest.mark.parametrize("options", [AFFINE, CUBE, {**AFFINE, "boundary": "open"}])
 def test_a_whole_flow_has_the_same_holes(options, monkeypatch):
-    monkeypatch.setattr("rgflow.repair.holes.IMAGES_AT_ONCE", 4)
+    monkeypatch.setattr("reproducing.holes.IMAGES_AT_ONCE", 4)
     flow, images = flow_and_images(**options)
     masks = holes(flow.lattice)
     local = LocalFlow(flow, images).region(masks, copies=2)
@@ -117,10 +117,10 @@ def test_what_a_hole_holds_has_no_influence():
     torch.testing.assert_close(results[0], results[1], rtol=1e-9, atol=1e-9)
     x8 = images.to(torch.uint8)
     other = torch.where(torch.as_tensor(masks)[:, None], 255 - x8, x8)
-    nvp = random_flow(**NVP)
+    nvp, climb = random_flow(**NVP), Climb(draws=3, steps=2)
     for ours, theirs in zip(
-        fill(flow, x8, masks, Climb(draws=3, steps=2), beside=nvp),
-        fill(flow, other, masks, Climb(draws=3, steps=2), beside=nvp),
+        (*fill(flow, x8, masks, climb), *filled_beside(flow, nvp, x8, masks, climb)),
+        (*fill(flow, other, masks, climb), *filled_beside(flow, nvp, other, masks, climb)),
         strict=True,
     ):
         assert torch.equal(ours.images, theirs.images)
@@ -212,15 +212,11 @@ def test_an_infinite_density_is_no_best(monkeypatch):
 def test_constrained_means_latents_whatever_varies():
     flow, images = flow_and_images(**AFFINE)
     masks = holes(flow.lattice)
-    made = fill(
-        flow,
-        images.to(torch.uint8),
-        masks,
-        Climb(draws=2, steps=2, variables="pixels"),
-        beside=random_flow(**NVP),
-    )
-    ours, constrained, free, _ = made
-    assert ours.inpainting.climb.variables == free.inpainting.climb.variables == "pixels"
+    climb = Climb(draws=2, steps=2, variables="pixels")
+    made = filled_beside(flow, random_flow(**NVP), images.to(torch.uint8), masks, climb)
+    constrained, free = made
+    assert [one.name for one in (constrained, free)] == ["Real NVP, constrained", "Real NVP"]
+    assert free.inpainting.climb.variables == "pixels"
     assert constrained.inpainting.climb.variables == "latents"
     cones = LocalFlow(flow, images).region(masks).cones.sum((1, 2))
     assert (constrained.inpainting.free.numpy() == 3 * cones).all()

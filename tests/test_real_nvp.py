@@ -32,11 +32,11 @@ def test_squeezed_sites_are_where_the_geometry_says():
 
 def test_squeeze_and_back():
     x = torch.randn(2, 6, 4, 8)
-    y = _squeeze(x, channels=3)
+    y = _squeeze(x)
     assert y.shape == (2, 24, 2, 4)
     assert torch.equal(y[:, :3], x[:, :3, ::2, ::2])
     assert torch.equal(y[:, 6:9], x[:, :3, 1::2, 1::2])
-    assert torch.equal(_unsqueeze(y, channels=3), x)
+    assert torch.equal(_unsqueeze(y), x)
 
 
 def test_every_latent_reaches_the_whole_image_in_the_end():

@@ -233,9 +233,10 @@ class TestReference:
         with pytest.raises(ValueError, match="at least 16 clean images, better hundreds; got 3"):
             make_reference(flow, stripes[:3])
 
-    def test_progress(self, flow, stripes):
+    def test_progress(self, flow, stripes, monkeypatch):
+        monkeypatch.setattr("rgflow.repair.surprise.IMAGES_AT_ONCE", 8)
         seen = []
-        make_reference(flow, stripes[:20], batch_size=8, progress=lambda *n: seen.append(n))
+        make_reference(flow, stripes[:20], progress=lambda *n: seen.append(n))
         assert seen == [(8, 20), (16, 20), (20, 20)]
 
 
@@ -276,11 +277,10 @@ class TestSurprise:
         with pytest.raises(ValueError, match="between 0 and 1; got 1"):
             found.propose(1.0)
 
-    def test_batches_change_nothing(self, flow, stripes, reference):
+    def test_batches_change_nothing(self, flow, stripes, reference, monkeypatch):
         whole = surprise(flow, stripes[:5], reference)
-        torch.testing.assert_close(
-            surprise(flow, stripes[:5], reference, batch_size=2).levels, whole.levels
-        )
+        monkeypatch.setattr("rgflow.repair.surprise.IMAGES_AT_ONCE", 2)
+        torch.testing.assert_close(surprise(flow, stripes[:5], reference).levels, whole.levels)
         with pytest.raises(ValueError, match="Expected images of shape"):
             surprise(flow, stripes[:0], reference)
 

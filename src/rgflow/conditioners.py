@@ -12,7 +12,7 @@ features of the context.
 import itertools
 import math
 from collections.abc import Callable, Iterable
-from typing import Any, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -28,10 +28,31 @@ class Conditioner(nn.Module):
     """Base class: `conditioner(x [R, d], half)` → parameters [R, P, d] for the other half.
 
     `half` says which half x is: 0 (even sites) or 1 (odd). Networks compute in the number format
-    that `precision` says, which is also that of what comes out.
+    that `precision` says, which is also that of what comes out. Here they are one for each half.
+
+    Args:
+        dim: Variables of a block, D.
+        params: Parameters per variable, P.
+        hidden: Width of the hidden layers.
+        blocks: Residual blocks per network.
+        features: Numbers of context F, which all networks see too.
     """
 
     precision: Precision = EXACT
+    network: ClassVar[type[nn.Module]]
+    """That of a half, from [R, d + F] to [R, P, d]; made of d, P, the width, the blocks and F."""
+
+    def __init__(
+        self, dim: int, params: int, *, hidden: int, blocks: int, features: int = 0
+    ) -> None:
+        super().__init__()
+        self.make_networks(dim, params, hidden, blocks, features)
+
+    def make_networks(self, dim: int, params: int, hidden: int, blocks: int, features: int) -> None:
+        """Make the networks, which a subclass may do in another way. Arguments are those of the
+        class."""
+        made = (self.network(dim // 2, params, hidden, blocks, features) for _ in range(2))
+        self.halves = nn.ModuleList(made)
 
     def forward(self, x: Tensor, half: int, features: Tensor | None = None) -> Tensor:
         """Parameters [R, P, d] for the other half; `features` [R, F] are those of the context."""
@@ -40,13 +61,13 @@ class Conditioner(nn.Module):
         return self.parameters_for(x.to(dtype), half, known)
 
     def parameters_for(self, x: Tensor, half: int, features: Tensor | None) -> Tensor:
-        """What a subclass writes: [R, d], and [R, F] if there are any → [R, P, d], in the dtype of
-        x."""
-        raise NotImplementedError
+        """[R, d], and [R, F] if there are any → [R, P, d], in the dtype of x."""
+        out: Tensor = self.halves[half](x if features is None else torch.cat((x, features), 1))
+        return out
 
     def hidden_matrices(self) -> Iterable[Tensor]:
         """The matrices between hidden layers, or stacks of them [K, out, in]."""
-        raise NotImplementedError
+        return [m for one in self.modules() if isinstance(one, _Block) for m in one.matrices()]
 
     def freeze(self) -> None:
         """Norm weights once and for all."""
@@ -134,7 +155,15 @@ class _BatchedLinear(torch.autograd.Function):
         return grad_x, grad_weight, grad.sum(1, keepdim=True)
 
 
-class _Residual(nn.Module):
+class _Block(nn.Module):
+    """A residual block."""
+
+    def matrices(self) -> list[Tensor]:
+        """Those between hidden layers."""
+        raise NotImplementedError
+
+
+class _Residual(_Block):
     """x → (x + f(x)) / √2, with f three linear layers and an activation between them (App. A).
 
     The √2 keeps the variance, which the paper doesn't mention and the released code has.
@@ -147,7 +176,7 @@ class _Residual(nn.Module):
             GroupedLinear(groups, a, b) for a, b in itertools.pairwise(widths)
         )
 
-    def matrices(self) -> list[nn.Parameter]:
+    def matrices(self) -> list[Tensor]:
         return [cast(GroupedLinear, self.linears[1]).direction]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -180,13 +209,6 @@ class PaperConditioner(Conditioner):
     `blocks` residual blocks of linear layers d → hidden → hidden → d with SiLU between them, weight
     norm, Kaiming initialisation, and a scale per output that starts at 0.
 
-    Args:
-        dim: Variables of a block, D.
-        params: Parameters per variable, P.
-        hidden: Width of the hidden layers.
-        blocks: Residual blocks per network.
-        features: Numbers of context F, which all networks see too.
-
     Example:
         >>> net = PaperConditioner(48, 2, hidden=512, blocks=4)
         >>> sum(p.numel() for p in net.parameters()) // 4  # one of s1, t1, s2, t2
@@ -195,19 +217,7 @@ class PaperConditioner(Conditioner):
         torch.Size([5, 2, 24])
     """
 
-    def __init__(
-        self, dim: int, params: int, *, hidden: int, blocks: int, features: int = 0
-    ) -> None:
-        super().__init__()
-        self.halves = nn.ModuleList(
-            _PaperHalf(dim // 2, params, hidden, blocks, features) for _ in range(2)
-        )
-
-    def parameters_for(self, x: Tensor, half: int, features: Tensor | None) -> Tensor:
-        return self.halves[half](x if features is None else torch.cat((x, features), 1))
-
-    def hidden_matrices(self) -> Iterable[Tensor]:
-        return [m for one in self.modules() if isinstance(one, _Residual) for m in one.matrices()]
+    network = _PaperHalf
 
 
 class _Swish(nn.Module):
@@ -221,7 +231,7 @@ class _Swish(nn.Module):
         return x * torch.sigmoid(self.beta[:, None].to(x.dtype) * x)
 
 
-class _ReleasedResidual(nn.Module):
+class _ReleasedResidual(_Block):
     """The released code's residual block: an activation before every linear layer."""
 
     def __init__(self, groups: int, dim: int, hidden: int) -> None:
@@ -234,7 +244,7 @@ class _ReleasedResidual(nn.Module):
             layers += [_Swish(groups, a), GroupedLinear(groups, a, b, bound)]
         self.layers = nn.Sequential(*layers)
 
-    def matrices(self) -> list[nn.Parameter]:
+    def matrices(self) -> list[Tensor]:
         return [cast(GroupedLinear, self.layers[3]).direction]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -248,23 +258,13 @@ class ReleasedConditioner(Conditioner):
     One network per parameter, shared by both halves; an activation x·σ(βx) with learned β before
     every linear layer; weights uniform in ±√(3·2.81/fan-in).
 
-    Args:
-        dim: Variables of a block, D.
-        params: Parameters per variable, P.
-        hidden: Width of the hidden layers.
-        blocks: Residual blocks per network.
-        features: Numbers of context F, which all networks see too.
-
     Example:
         >>> net = ReleasedConditioner(48, 2, hidden=512, blocks=4)
         >>> sum(p.numel() for p in net.parameters()) // 2  # one of s, t
         1258096
     """
 
-    def __init__(
-        self, dim: int, params: int, *, hidden: int, blocks: int, features: int = 0
-    ) -> None:
-        super().__init__()
+    def make_networks(self, dim: int, params: int, hidden: int, blocks: int, features: int) -> None:
         width = dim + features
         self.blocks = nn.Sequential(
             *(_ReleasedResidual(params, width, hidden) for _ in range(blocks))
@@ -278,11 +278,8 @@ class ReleasedConditioner(Conditioner):
         out = _first(out, self.scale.shape[1]) * self.scale[:, None].to(x.dtype)
         return out.chunk(2, 2)[1 - half].transpose(0, 1)
 
-    def hidden_matrices(self) -> Iterable[Tensor]:
-        return [m for b in self.blocks for m in cast(_ReleasedResidual, b).matrices()]
 
-
-class _TrunkResidual(nn.Module):
+class _TrunkResidual(_Block):
     """h → h + f(norm h), with f two linear layers and SiLU between them."""
 
     def __init__(self, hidden: int) -> None:
@@ -291,12 +288,15 @@ class _TrunkResidual(nn.Module):
         self.first = nn.Linear(hidden, hidden)
         self.second = nn.Linear(hidden, hidden)
 
+    def matrices(self) -> list[Tensor]:
+        return [self.first.weight, self.second.weight]
+
     def forward(self, h: Tensor) -> Tensor:
         norm, dtype = self.norm, h.dtype
         normed = F.layer_norm(
             h, norm.normalized_shape, norm.weight.to(dtype), norm.bias.to(dtype), norm.eps
         )
-        return h + _linear(self.second, F.silu(_linear(self.first, normed)))
+        return h + linear(self.second, F.silu(linear(self.first, normed)))
 
 
 class _Trunk(nn.Module):
@@ -312,40 +312,19 @@ class _Trunk(nn.Module):
         nn.init.zeros_(self.last.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.blocks(_linear(self.first, x))
-        return _linear(self.last, F.silu(h)).unflatten(1, (-1, self.dim))
+        h = self.blocks(linear(self.first, x))
+        return linear(self.last, F.silu(h)).unflatten(1, (-1, self.dim))
 
 
-def _linear(layer: nn.Linear, x: Tensor) -> Tensor:
-    """A linear layer in the dtype of its input."""
+def linear(layer: nn.Linear, x: Tensor) -> Tensor:
+    """A linear layer in the dtype of its input, [..., in] → [..., out]."""
     return F.linear(x, layer.weight.to(x.dtype), layer.bias.to(x.dtype))
 
 
 class TrunkConditioner(Conditioner):
-    """One network per half for all parameters: for splines, which have many.
+    """One network per half for all parameters: for splines, which have many."""
 
-    Args:
-        dim: Variables of a block, D.
-        params: Parameters per variable, P.
-        hidden: Width of the network.
-        blocks: Pre-normalised residual blocks.
-        features: Numbers of context F, which both networks see too.
-    """
-
-    def __init__(
-        self, dim: int, params: int, *, hidden: int, blocks: int, features: int = 0
-    ) -> None:
-        super().__init__()
-        self.halves = nn.ModuleList(
-            _Trunk(dim // 2, params, hidden, blocks, features) for _ in range(2)
-        )
-
-    def parameters_for(self, x: Tensor, half: int, features: Tensor | None) -> Tensor:
-        return self.halves[half](x if features is None else torch.cat((x, features), 1))
-
-    def hidden_matrices(self) -> Iterable[Tensor]:
-        blocks = [one for one in self.modules() if isinstance(one, _TrunkResidual)]
-        return [p for block in blocks for p in (block.first.weight, block.second.weight)]
+    network = _Trunk
 
 
 CONDITIONERS: dict[str, type[Conditioner]] = {

@@ -37,7 +37,6 @@ class EncodedImages:
         flow: The flow. Its parameters are shared and taken as fixed.
         images: [N, C, H, W], as for `RGFlow.encode`.
         generator: Source of the noise that dequantises uint8; none: ½ everywhere.
-        dtype: The number format to compute in; none: the flow's own.
 
     Attributes:
         images: Dequantised, [N, C, H, W].
@@ -53,10 +52,9 @@ class EncodedImages:
         images: Tensor,
         *,
         generator: torch.Generator | None = None,
-        dtype: torch.dtype | None = None,
     ) -> None:
         flow.refuse_labels("evaluation in places")
-        self.flow = flow = flow.frozen(dtype or flow.dtype)
+        self.flow = flow = flow.frozen()
         self.lattice = flow.lattice
         self._tables: dict[Cellwise, Ids] = {}
         with torch.no_grad():

@@ -16,7 +16,7 @@ from rgflow import storing
 from rgflow.bijectors.base import sum_event
 from rgflow.checkpoint import Storage
 from rgflow.checks import check_name, check_whole, per_level
-from rgflow.hierarchy import Hierarchy, frozen
+from rgflow.hierarchy import Hierarchy
 from rgflow.latents import Latents
 from rgflow.numerics import name_of
 
@@ -389,12 +389,6 @@ class Flow(Hierarchy):
         flow = type(self)(config).to(self.device, self.dtype)
         flow.load_weights_from(self)
         return flow.train(self.training)
-
-    def frozen(self, dtype: torch.dtype | None = None) -> Self:
-        """This flow for inference only, with fixed parameters, which it shares with this one unless
-        another number format is asked for; so training this one further leaves the copy half
-        changed."""
-        return frozen(self.in_dtype(dtype or self.dtype))
 
     def fit_pixels(self, images: Tensor) -> None:
         """Set what is taken from training images, uint8 [N, C, H, W], before training: with

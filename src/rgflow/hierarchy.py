@@ -196,16 +196,16 @@ class Hierarchy(ImageSpace):
         """This flow, or a copy of it in another number format, made anew if weights changed."""
         return self if dtype == self.dtype else self._copies.of(self, dtype)
 
-
-def frozen(module: AnyModule) -> AnyModule:
-    """A module for inference only: its parameters, which are shared with the original, don't
-    require gradients, and its bijectors compute once what depends on parameters alone."""
-    fixed = {id(p): nn.Parameter(p.detach(), requires_grad=False) for p in module.parameters()}
-    made = copy.deepcopy(module, fixed).eval()
-    for part in made.modules():
-        if isinstance(part, Bijector):
-            part.freeze()
-    return made
+    def frozen(self, dtype: torch.dtype | None = None) -> Self:
+        """This flow for inference only, with fixed parameters, which it shares with this one unless
+        another number format is asked for; so training this one further leaves the copy half
+        changed. What depends on parameters alone is computed once."""
+        flow = self.in_dtype(dtype or self.dtype)
+        fixed = {id(p): nn.Parameter(p.detach(), requires_grad=False) for p in flow.parameters()}
+        made = copy.deepcopy(flow, fixed).eval()
+        for bijector in made.maps():
+            bijector.freeze()
+        return made
 
 
 def _with_old_names(flow: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:

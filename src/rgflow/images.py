@@ -67,8 +67,40 @@ class ImageSpace(nn.Module):
 
     def check_images(self, images: Tensor) -> None:
         """Raise a `ValueError` unless these are images, or fields, of this flow, [N, C, H, W]."""
-        fields = self.pixels is None
-        check_images(images, self.image_shape, fields=fields, values=not self.precision.fast)
+        shape, fields = self.image_shape, self.pixels is None
+        if not isinstance(images, Tensor):
+            raise ValueError(
+                f"Expected images as a tensor; got {type(images).__name__}: use torch.from_numpy "
+                f"for an array."
+            )
+        if images.ndim != 4 or tuple(images.shape[1:]) != shape or not len(images):
+            raise ValueError(
+                f"Expected images of shape [N, {', '.join(map(str, shape))}]; got "
+                f"{list(images.shape)}: resize or convert them, or build the flow for their size."
+            )
+        if not fields and images.dtype == torch.uint8:
+            return
+        if not images.dtype.is_floating_point:
+            wanted = "real-valued fields" if fields else "uint8 images, or reals in [0, 256)"
+            raise ValueError(f"Expected {wanted}; got {name_of(images.dtype)}.")
+        if self.precision.fast:
+            return
+        if not torch.isfinite(images).all():
+            bad = int((~torch.isfinite(images)).sum())
+            raise ValueError(f"Expected finite values; got {bad} that are NaN or infinite.")
+        if fields:
+            return
+        low, high = images.min().item(), images.max().item()
+        if low < 0 or high >= LEVELS:
+            raise ValueError(
+                f"Expected reals in [0, 256), or uint8; got values from {low:g} to {high:g}."
+            )
+        if high <= 1 and _is_scaled(images):
+            warnings.warn(
+                "Images whose values are multiples of 1/255 up to 1 are taken for almost black "
+                "ones: multiply them by 255 and round to uint8, if white is 1.",
+                stacklevel=4,
+            )
 
     def to_reals(
         self,
@@ -143,55 +175,6 @@ class ImageSpace(nn.Module):
 
 def _zeros(x: Tensor) -> Tensor:
     return x.new_zeros(len(x))
-
-
-def check_images(
-    images: Tensor, shape: tuple[int, int, int], *, fields: bool, values: bool = True
-) -> None:
-    """Check that images are of the shape and of the numbers that a flow takes.
-
-    Args:
-        images: [N, C, H, W].
-        shape: (C, H, W) of the flow.
-        fields: Whether they are real-valued fields; otherwise uint8, or reals in [0, 256).
-        values: Whether to look at the numbers, which waits for the device.
-
-    Raises:
-        ValueError: If they aren't.
-    """
-    if not isinstance(images, Tensor):
-        raise ValueError(
-            f"Expected images as a tensor; got {type(images).__name__}: use torch.from_numpy "
-            f"for an array."
-        )
-    if images.ndim != 4 or tuple(images.shape[1:]) != shape or not len(images):
-        raise ValueError(
-            f"Expected images of shape [N, {', '.join(map(str, shape))}]; got "
-            f"{list(images.shape)}: resize or convert them, or build the flow for their size."
-        )
-    if not fields and images.dtype == torch.uint8:
-        return
-    if not images.dtype.is_floating_point:
-        wanted = "real-valued fields" if fields else "uint8 images, or reals in [0, 256)"
-        raise ValueError(f"Expected {wanted}; got {name_of(images.dtype)}.")
-    if not values:
-        return
-    if not torch.isfinite(images).all():
-        bad = int((~torch.isfinite(images)).sum())
-        raise ValueError(f"Expected finite values; got {bad} that are NaN or infinite.")
-    if fields:
-        return
-    low, high = images.min().item(), images.max().item()
-    if low < 0 or high >= LEVELS:
-        raise ValueError(
-            f"Expected reals in [0, 256), or uint8; got values from {low:g} to {high:g}."
-        )
-    if high <= 1 and _is_scaled(images):
-        warnings.warn(
-            "Images whose values are multiples of 1/255 up to 1 are taken for almost black "
-            "ones: multiply them by 255 and round to uint8, if white is 1.",
-            stacklevel=5,
-        )
 
 
 def _is_scaled(images: Tensor) -> bool:

@@ -101,7 +101,12 @@ class Region(Cone):
     def local_log_prob(self, pixels: Tensor) -> Tensor:
         """The same less `rest`: what depends on the region, precise as it is small, [K]."""
         x, entry = self._enter(pixels)
-        return self._sum(self.owners, entry) + self._log_density(x)
+        levels, log_det = self._infer(x)
+        log_prob = self._sum(self.owners, entry) + log_det
+        if self.flow.domain == "cube":  # on which that of the prior cancels
+            return log_prob
+        z = torch.cat(levels)
+        return log_prob + self._sum(self.latent_owners, self.flow.prior.log_prob(z))
 
     def to_flow(self, pixels: Tensor) -> Tensor:
         """Pixels [S, C] in the flow's own space, that of the prior: any reals, [S, C]."""
@@ -111,31 +116,9 @@ class Region(Cone):
         """The inverse of `to_flow`; what would lie outside [0, 256) becomes the nearest inside."""
         return self.flow.from_own_space(y[:, :, None, None]).flatten(1)
 
-    def log_density(self, y: Tensor) -> Tensor:
-        """As `local_log_prob`, of values in the flow's own space [S, C] and per unit of these, [K].
-
-        This is, but for a constant, the log-density of a region given all else.
-        """
-        log_density = self._log_density(self.flow.to_domain(y))
-        if self.flow.domain == "real":
-            return log_density
-        return log_density + self._sum(self.owners, self.flow.prior.log_prob(y).sum(1))
-
-    def _log_density(self, x: Tensor) -> Tensor:
-        """The same in the domain of the steps; on the unit cube that of the prior cancels."""
-        levels, log_det = self._infer(x)
-        if self.flow.domain == "cube":
-            return log_det
-        z = torch.cat(levels)
-        return log_det + self._sum(self.latent_owners, self.flow.prior.log_prob(z))
-
     def _enter(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Pixels [S, C] to the space of the steps, with the log-determinant [S]."""
-        if self.flow.preprocess is None:
-            return pixels, pixels.new_zeros(len(pixels))
-        if not len(pixels):
-            return pixels, pixels.new_zeros(0)
-        x, log_det = self.flow.preprocess(pixels[:, :, None, None])
+        x, log_det = self.flow.from_images(pixels[:, :, None, None])
         return x.flatten(1), log_det
 
     def _infer(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
@@ -210,7 +193,6 @@ class LocalFlow(EncodedImages):
         flow: The flow. Its parameters are shared and taken as fixed.
         images: [N, C, H, W], as for `RGFlow.encode`.
         generator: Where the noise that dequantises uint8 comes from; none: ½ everywhere.
-        dtype: The number format to compute in; none: the flow's own.
 
     Example:
         >>> from rgflow import AffineMap, FlowConfig, RGFlow

@@ -1,10 +1,11 @@
 """Images of a flow as pictures: samples, levels, mixtures, and holes filled in."""
 
 from dataclasses import asdict
-from typing import Any
+from typing import Any, cast
 
 import torch
 
+from reproducing.holes import filled_beside
 from reproducing.measures.subject import Found, MeasuredFlow, Picture
 from reproducing.mixtures import inherited
 from rgflow.analysis.levels import decode, encode
@@ -16,6 +17,7 @@ from rgflow.figures.mixing import mixing_grid as grid_picture
 from rgflow.figures.mixing import thresholds
 from rgflow.figures.repair import repairs
 from rgflow.metrics.reader import load_reader
+from rgflow.model import RGFlow
 from rgflow.repair.climb import Climb
 from rgflow.repair.comparison import fill, random_boxes, scores
 
@@ -102,8 +104,11 @@ def inpainting(
     """Squares of test images filled in, beside another flow, constrained and free (Appendix F)."""
     truth = subject.images(count).to(subject.flow.device)
     masks = random_boxes(subject.flow.lattice, count, edge)
-    beside, climb = subject.beside[1] if subject.beside else None, Climb(steps=steps)
-    filled = list(fill(subject.flow, truth, masks, climb, beside=beside, particles=particles))
+    climb = Climb(steps=steps)
+    filled = list(fill(subject.flow, truth, masks, climb, particles=particles))
+    if subject.beside:
+        flow = cast(RGFlow, subject.flow)
+        filled[1:1] = filled_beside(flow, subject.beside[1], truth, masks, climb)
     numbers = {}
     for one in filled:
         numbers[one.name] = asdict(scores(one, truth, masks))

@@ -3,7 +3,7 @@
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Condition, Lock
 
@@ -74,13 +74,10 @@ class SessionStore:
         self._sessions: OrderedDict[str, Session] = OrderedDict()
         self._lock = Lock()  # held for moments only, as every event needs it
 
-    def using(self, key: str) -> AbstractContextManager[Workspace]:
-        """The workspace of a connection, locked, and nothing else computing; new at first use."""
-        return self.opened(self.session(key))
-
     @contextmanager
-    def opened(self, session: Session) -> Iterator[Workspace]:
-        """The workspace of a session, locked as by `using`."""
+    def using(self, key: str) -> Iterator[Workspace]:
+        """The workspace of a connection, locked, and nothing else computing; new at first use."""
+        session = self.session(key)
         with session.lock, self.computing:
             if session.work is None:
                 session.work = Workspace(self.models.open(self.models.first))
@@ -88,18 +85,14 @@ class SessionStore:
 
     def connect(self, key: str, page: str, before: str = "") -> None:
         """Note that a page was opened, by a name that nobody can guess. If it replaces another in
-        the same tab, of the name `before`, it takes over the workspace.
+        the same tab, of the name `before`, it takes over the workspace, and a repair ends.
         """
         with self._lock:
             known = [k for k, one in self._sessions.items() if before and one.page == before]
             for other in known:
                 self._sessions[key] = self._sessions.pop(other)
+        self.stop(key)
         self.session(key).page = page
-
-    def holding(self, work: Workspace) -> Session:
-        """The session of a workspace."""
-        with self._lock:
-            return next(one for one in self._sessions.values() if one.work is work)
 
     def session(self, key: str) -> Session:
         """The session of a connection, new at first use."""

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
 from rgflow.bijectors.base import Bijector, Compose, Context, Domain, Mapped, sum_event
-from rgflow.cells import SUBLATTICES
+from rgflow.bijectors.cellwise import cut, join
 from rgflow.config import ConvolutionalMap, FlowConfig
 from rgflow.flow import Flow
 from rgflow.hierarchy import Stage
@@ -131,7 +131,7 @@ class RealNVPStep(nn.Module):
         x, log_det = self.before(x)
         if self.after is None:
             return x[:, :, :0, :0], x.unflatten(1, (-1, self.channels)), log_det
-        y, more = self.after(_squeeze(x, self.channels))
+        y, more = self.after(_squeeze(x))
         coarse, factored_out = y.chunk(2, 1)
         return coarse, factored_out.unflatten(1, (-1, self.channels)), log_det + more
 
@@ -141,26 +141,22 @@ class RealNVPStep(nn.Module):
         more: Tensor | float = 0.0
         if self.after is not None:
             y, more = self.after.inverse(torch.cat((cast(Tensor, coarse), x), 1))
-            x = _unsqueeze(y, self.channels)
+            x = _unsqueeze(y)
         x, log_det = self.before.inverse(x)
         return x, log_det + more
 
 
-def _squeeze(x: Tensor, channels: int) -> Tensor:
+def _squeeze(x: Tensor) -> Tensor:
     """[N, K, h, w] → [N, 4K, h/2, w/2]: every sublattice becomes four, of offsets (0, 0) and (1, 1)
     in the first half of the channels, (0, 1) and (1, 0) in the second."""
     n, k, h, w = x.shape
-    x = x.reshape(n, k // channels, channels, h // 2, 2, w // 2, 2)
-    parts = [x[:, :, :, :, a, :, b] for a, b in SUBLATTICES]
-    return torch.stack(parts, 1).reshape(n, 4 * k, h // 2, w // 2)
+    return cut(x, 2).view(n, h // 2, w // 2, 4 * k).permute(0, 3, 1, 2).contiguous()
 
 
-def _unsqueeze(y: Tensor, channels: int) -> Tensor:
+def _unsqueeze(y: Tensor) -> Tensor:
     """The inverse of `_squeeze`."""
-    n, k, h, w = y.shape
-    even, even_, odd, odd_ = y.reshape(n, 4, k // 4 // channels, channels, h, w).unbind(1)
-    x = torch.stack((even, odd, odd_, even_), 1).reshape(n, 2, 2, -1, channels, h, w)
-    return x.permute(0, 3, 4, 5, 1, 6, 2).reshape(n, k // 4, 2 * h, 2 * w)
+    k, h, w = y.shape[1:]
+    return join(y.permute(0, 2, 3, 1).reshape(-1, k), 2, k // 4, h, w)
 
 
 class ConvCoupling(Bijector):

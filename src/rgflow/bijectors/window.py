@@ -23,6 +23,7 @@ from rgflow.bijectors.mixture import (
     mixture_inverse,
 )
 from rgflow.bijectors.pixels import LEVELS, Tables, find_place
+from rgflow.conditioners import linear
 from rgflow.config import WindowMap
 from rgflow.kinds import made_from
 from rgflow.numerics import EXACT, Precision, derivatives_wanted
@@ -350,17 +351,13 @@ class WindowNetwork(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = x.to(self.precision.networks or x.dtype)
         place = not torch.is_grad_enabled()  # what is in place needs less memory, and time
-        h = F.silu(_linear(self.first, x), inplace=place)
+        h = F.silu(linear(self.first, x), inplace=place)
         for block in self.blocks:
-            new = F.silu(_linear(cast(nn.Linear, block), h), inplace=place)
+            new = F.silu(linear(cast(nn.Linear, block), h), inplace=place)
             h = h.add_(new) if place else h + new
-        return _linear(self.last, h)
+        return linear(self.last, h)
 
     def hidden_matrices(self) -> list[Tensor]:
         """As for `Bijector.hidden_matrices`."""
         layers = [self.first, *cast(Iterable[nn.Linear], self.blocks)]
         return [layer.weight for layer in layers]
-
-
-def _linear(layer: nn.Linear, x: Tensor) -> Tensor:
-    return F.linear(x, layer.weight.to(x.dtype), layer.bias.to(x.dtype))

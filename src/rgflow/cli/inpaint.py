@@ -48,7 +48,6 @@ def run(arguments: Sequence[str]) -> None:
     settings = parse(options, arguments)
     _check(settings)
 
-    from rgflow import trained
     from rgflow.model import RGFlow
     from rgflow.photographs.scoring import is_of_photographs
 
@@ -61,26 +60,16 @@ def run(arguments: Sequence[str]) -> None:
         )
     if flow.pixels is None:
         raise ValueError("Expected a flow of images to repair; this one is of real-valued fields.")
-    if not isinstance(flow, RGFlow) and settings.find:
+    if not isinstance(flow, RGFlow):
         raise ValueError(
-            "Expected an RG-Flow for --find; this is another kind of flow, without blocks: leave "
-            "it out."
-        )
-    beside = trained.load(settings.beside).flow if settings.beside else None
-    if beside is not None and beside.pixels is None:
-        raise ValueError(
-            "Expected --beside to be a flow of images; it is one of real-valued fields."
-        )
-    if beside is not None and beside.image_shape != flow.image_shape:
-        raise ValueError(
-            f"Expected --beside to be a flow of images of shape {flow.image_shape}, like this one; "
-            f"got {beside.image_shape}."
+            f"Expected an RG-Flow, in which a hole has a cone of latents; got a "
+            f"{type(flow).__name__}: use another model."
         )
     images, truth = regions.images(settings, model)
     pictures = subjects.Pictures(**subjects.place(settings, model))
     masks = regions.masks(settings, model, images, pictures)
     if masks is not None:
-        _repair(settings, flow, beside, Inputs(images, masks, truth, pictures))
+        _repair(settings, flow, Inputs(images, masks, truth, pictures))
 
 
 def _add_options(options: Parser) -> None:
@@ -120,11 +109,6 @@ def _add_options(options: Parser) -> None:
         PARTICLE["completions"],
         "number of possible completions of each image, by particles, to draw as well",
         least=0,
-    )
-    options.word(
-        "beside",
-        None,
-        "a run to compare with, such as a Real NVP: with as many free latents, and with all free",
     )
     options.whole("seed", 0, "seed of all randomness", least=0)
     options.whole("scale", None, "edge of a drawn pixel", 1, 64)
@@ -167,13 +151,13 @@ def _check(settings: Namespace) -> None:
         check_whole("--particles", settings.particles, 2)
 
 
-def _unused(settings: Namespace, particles: bool, beside: bool) -> set[str]:
+def _unused(settings: Namespace, particles: bool) -> set[str]:
     """The options without effect, with particles or without them.
 
     Raises:
         ValueError: If one of them was given.
     """
-    options = (CLIMB if not beside else {}) if particles else PARTICLE
+    options = CLIMB if particles else PARTICLE
     given = [name for name, usual in options.items() if settings[name] != usual]
     if given:
         how = "add --particles 0 for a climb, or " if particles else ""
@@ -184,12 +168,7 @@ def _unused(settings: Namespace, particles: bool, beside: bool) -> set[str]:
     return set(options)
 
 
-def _repair(
-    settings: Namespace,
-    flow: Flow,
-    beside: Flow | None,
-    inputs: Inputs,
-) -> None:
+def _repair(settings: Namespace, flow: Flow, inputs: Inputs) -> None:
     """Fill in, draw, and write everything."""
     from rgflow.figures.repair import repairs
     from rgflow.repair.comparison import fill, scores
@@ -200,10 +179,10 @@ def _repair(
     if particles is None:
         particles = PARTICLES if maps_once(flow) else 0
     sweeps = max(settings.sweeps, settings.completions) if particles else 0
-    steps = [settings.steps] * (3 if beside else 1)
+    steps = settings.steps
     if particles:
-        steps[0] = sweeps * sum(parts(flow, mask) for mask in masks)
-    unused = _unused(settings, bool(particles), beside is not None)
+        steps = sweeps * sum(parts(flow, mask) for mask in masks)
+    unused = _unused(settings, bool(particles))
     with _steps(steps) as progress:
         filled = list(
             fill(
@@ -211,7 +190,6 @@ def _repair(
                 images.to(flow.device),
                 masks,
                 Climb(**some(settings, *CLIMB)),
-                beside=beside,
                 particles=particles,
                 sweeps=sweeps,
                 seed=settings.seed,
@@ -267,19 +245,15 @@ def _repair(
 
 
 @contextmanager
-def _steps(steps: Sequence[int]) -> Iterator[Progress]:
-    """A progress bar of the steps of all methods, with log p beside it."""
+def _steps(steps: int) -> Iterator[Progress]:
+    """A progress bar of so many steps, with log p beside it."""
     with bars() as shown:
-        task = shown.add_task("drawing starts", total=sum(steps))
-        begun: list[str] = []
+        task = shown.add_task("drawing starts", total=steps)
 
         def progress(method: str, step: int, log_prob: Tensor) -> None:
-            if method not in begun:
-                begun.append(method)
             what = f"{method}, {'under way' if step else 'drawing starts'}"
             mean = log_prob.max(1).values.mean().item()
-            done = sum(steps[: len(begun) - 1]) + step
-            shown.update(task, description=f"{what}, log p {mean:.0f}", completed=done)
+            shown.update(task, description=f"{what}, log p {mean:.0f}", completed=step)
 
         yield progress
 

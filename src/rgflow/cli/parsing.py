@@ -6,7 +6,7 @@ import re
 import types
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace, set_parsing_settings
 
@@ -198,7 +198,9 @@ def _one_sentence(message: str, parser: ArgumentParser) -> str:
     if wrong and wrong.group(1) in actions:
         kind = getattr(actions[wrong.group(1)], "_typehint", None)
         given = wrong.group(2).strip()
-        return f"Expected --{wrong.group(1)} to be {_described(kind)}; got {given}."
+        close = difflib.get_close_matches(given, map(str, get_args(kind)), n=1)
+        hint = f" (nearest: {close[0]})" if close and get_origin(kind) is Literal else ""
+        return f"Expected --{wrong.group(1)} to be {_described(kind)}; got {given}{hint}."
     unknown = re.search(r"(?:nrecognized arguments:|Key|Option) ['\"]?-*([\w.\-]+)", message)
     if unknown and unknown.group(1) not in actions:
         word = unknown.group(1)
@@ -221,6 +223,8 @@ _DESCRIPTIONS = {
 
 def _described(kind: Any) -> str:
     """A type in words."""
+    if get_origin(kind) is Literal:
+        return "one of " + ", ".join(map(str, get_args(kind)))
     if get_origin(kind) in (Union, types.UnionType):
         return " or ".join(_described(part) for part in get_args(kind))
     if get_origin(kind) in (list, tuple):

@@ -9,7 +9,7 @@ import io
 import logging
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -138,8 +138,7 @@ def _count(content: BinaryIO, pattern: bytes) -> int:
 
 
 def decoded(file: ImageFile) -> tuple[Image.Image, list[str]]:
-    """The picture in a file, upright and in a mode that is kept, and what it lacks, in words. Of
-    all else in the file, its colour profile, EXIF and resolution are kept.
+    """The picture in a file, upright and in a mode that is kept, and what it lacks, in words.
 
     Raises:
         Exception: Whatever Pillow raises for a damaged file; `picture_file` says it in a sentence.
@@ -161,26 +160,22 @@ def decoded(file: ImageFile) -> tuple[Image.Image, list[str]]:
     except Exception:
         image = file.copy()
         image.info["exif"] = None
-    info = _kept(image.info, notes)
     if (mode := MODES.get(image.mode)) is None:
         raise _RefusedError("real values of unknown range" if image.mode == "F" else image.mode)
     if mode == "I;16":
         values = np.asarray(image)
         if not 0 <= values.min() <= values.max() < 1 << 16:
             raise _RefusedError(f"values from {values.min():,} to {values.max():,}")
+        info = image.info
         image = Image.fromarray(values.astype(np.uint16) ^ (0xFFFF if tags.get(262) == 0 else 0))
+        image.info = info
     elif image.has_transparency_data:
         # Transparent by one colour: as a channel of its own, so that new pixels can be opaque.
         mode = "LA" if mode in ("1", "L", "LA") else "RGBA"
     elif mode == "P" and np.asarray(image).max() >= len(image.getpalette() or ()) // 3:
         mode = "RGB"
         notes.append("the result is RGB, as its palette lacks some of its colours")
-    if image.mode != mode:
-        image = image.convert(mode)
-    if mode != "I;16":
-        info.pop("transparency", None)
-    image.info = info
-    return image, notes
+    return image if image.mode == mode else image.convert(mode), notes
 
 
 KEPT = ("icc_profile", "exif", "dpi")
@@ -189,10 +184,15 @@ WORDS = (270, 271, 272, 305, 306, 315, 33432, 34665, 34853)
 """Tags for description, camera, software, date, artist, copyright, EXIF's own and the place."""
 
 
-def _kept(info: Mapping[Any, Any], notes: list[str]) -> dict[Any, Any]:
-    """What is kept of a file besides pixels, and its transparent grey. Nothing else may be there
-    when Pillow writes the picture, as its compression would be used again."""
-    found = dict[Any, Any]()
+def keep(image: Image.Image, notes: list[str]) -> None:
+    """Keep, of what was in a file besides pixels, its colour profile, EXIF, resolution and the grey
+    that is transparent. Pillow would use the rest, such as compression, when it writes a picture.
+
+    Args:
+        image: The picture.
+        notes: Gets more of what it lacks, in words.
+    """
+    info, found = image.info, dict[str | tuple[int, int], Any]()
     for name, called in (("icc_profile", "colour profile"), ("exif", "EXIF")):
         if name in info:
             try:
@@ -207,9 +207,9 @@ def _kept(info: Mapping[Any, Any], notes: list[str]) -> dict[Any, Any]:
         dpi = tuple(map(float, info.get("dpi", ())))
         if len(dpi) == 2 and all(1 < x < MAX_DPI for x in dpi):
             found["dpi"] = dpi
-    if isinstance(clear := info.get("transparency"), int):
+    if image.mode == "I;16" and isinstance(clear := info.get("transparency"), int):
         found["transparency"] = clear
-    return found
+    image.info = found
 
 
 def in_tiff(exif: Image.Exif | bytes) -> bytes:

@@ -19,7 +19,7 @@ from PIL.ImageFile import ImageFile
 
 from rgflow.cells import Mask
 from rgflow.data.images import Pixels
-from rgflow.data.opening import KEPT, MAX_PIXELS, decoded, flat, in_tiff, picture_file
+from rgflow.data.opening import KEPT, MAX_PIXELS, decoded, flat, in_tiff, keep, picture_file
 from rgflow.files import replacing, writing
 
 LOSSLESS = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP", ".bmp": "BMP"}
@@ -168,6 +168,7 @@ def read(file: Path | BinaryIO, background: str = "white", *, most: int = MAX_PI
     with picture_file(file, most) as found:
         loss = _loss(found)
         image, notes = decoded(found)
+        keep(image, notes)
         del found  # and with it the memory of its decoder
         if image.has_transparency_data:
             notes.append(f"transparent pixels are seen over {background}")

@@ -7,7 +7,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -16,13 +16,12 @@ from torch import Tensor
 
 from rgflow.checks import check_whole
 from rgflow.flow import Flow
-from rgflow.lattice import Lattice, Mask, Sites
+from rgflow.lattice import Mask, Sites
 from rgflow.local import LocalFlow
 from rgflow.metrics.images import Metric, psnr, ssim
 from rgflow.model import RGFlow
 from rgflow.repair.biharmonic import biharmonic
 from rgflow.repair.climb import Climb
-from rgflow.repair.holes import WholeFlow
 from rgflow.repair.inpainting import Inpainting, inpaint
 from rgflow.repair.particles import Completion, complete
 from rgflow.text import mean_and_error
@@ -117,45 +116,45 @@ def fill(
     masks: Mask,
     climb: Climb = Climb(),
     *,
-    beside: Flow | None = None,
     particles: int = 0,
     sweeps: int = 4,
     seed: int = 0,
     progress: Progress | None = None,
     preview: Callable[[Tensor], None] | None = None,
 ) -> Iterator[Filled]:
-    """Fill holes with a flow, with another flow (as many free latents, and all), and without a
-    flow.
+    """Fill holes with a flow, and without a flow.
 
     Args:
-        flow: The flow: if it is an RG-Flow, in the inference cones of the holes.
+        flow: An RG-Flow.
         images: uint8 [N, C, H, W]. What they hold inside the holes has no influence.
         masks: The holes, [H, W] or [N, H, W].
-        climb: Settings of `inpaint`, for methods that climb.
-        beside: A flow of the same size to compare with, such as a Real NVP, "constrained" to as
-            many latents, chosen at random, as the inference cones have, and with all (Appendix F).
+        climb: Settings of `inpaint`.
         particles: Number of particles, which replace the climb for a flow that maps every pixel
             once; 0: climb.
         sweeps: Sweeps of the particles.
-        seed: Seed of the noise that dequantises the known pixels, the same for all methods; of the
-            draws; and of the choice of latents.
+        seed: Seed of the noise that dequantises the known pixels, and of the draws.
         progress: See `Progress`; if it returns True, the method ends with what it has.
-        preview: Called before `progress`, by the first method, with the current images, [N, C, H,
-            W]; by particles with one image at a time, [1, C, H, W].
+        preview: Called before `progress` with the current images, [N, C, H, W]; by particles with
+            one image at a time, [1, C, H, W].
 
     Yields:
         One result per method, the last from biharmonic inpainting, unless a hole covers its whole
         image.
 
     Raises:
-        ValueError: As for `inpaint` and `biharmonic`.
+        ValueError: If the flow is no RG-Flow, or as for `inpaint`, `complete` and `biharmonic`.
     """
+    if not isinstance(flow, RGFlow):
+        raise ValueError(
+            f"Expected an RG-Flow, in which a hole has a cone of latents; got a "
+            f"{type(flow).__name__}: choose another model."
+        )
     masks = flow.lattice.masks(masks, len(images))
-    known = blanked(images, masks)
-
-    def drawn() -> Filled:
-        start, name, found = time.perf_counter(), f"{_name(flow)}, particles", list[Completion]()
-        steps = itertools.count(1)  # of all images
+    known, start = blanked(images, masks), time.perf_counter()
+    name = f"RG-Flow{', particles' if particles else ''}"
+    report = progress and partial(progress, name)
+    if particles:
+        found, steps = list[Completion](), itertools.count(1)  # of all images
         for image, mask in zip(known, masks, strict=True):  # each as if there were no others
             found.append(
                 complete(
@@ -165,55 +164,29 @@ def fill(
                     particles=particles,
                     sweeps=sweeps,
                     generator=torch.Generator().manual_seed(seed),
-                    progress=progress
-                    and (lambda _, log_p: progress(name, next(steps), torch.tensor([[log_p]]))),
+                    progress=report
+                    and (lambda _, log_p: report(next(steps), torch.tensor([[log_p]]))),
                     preview=preview and (lambda image: preview(image[None])),
                 )
             )
         filled = torch.stack([one.image for one in found])
         spent = time.perf_counter() - start
-        return Filled(name=name, images=filled, seconds=spent, flow=flow, completions=tuple(found))
-
-    def climbed(name: str, one: Flow, constrained: bool) -> Filled:
-        start, noise = time.perf_counter(), torch.Generator().manual_seed(seed)
-        encoded: LocalFlow | WholeFlow
-        if isinstance(one, RGFlow) and not constrained:
-            encoded = LocalFlow(one, known, generator=noise)
-        else:
-            free = _sizes(flow, masks) if constrained else None
-            encoded = WholeFlow(one, known, free=free, generator=noise, seed=seed)
-        found = inpaint(
-            encoded,
+        yield Filled(name=name, images=filled, seconds=spent, flow=flow, completions=tuple(found))
+    else:
+        climbed = inpaint(
+            LocalFlow(flow, known, generator=torch.Generator().manual_seed(seed)),
             masks,
-            replace(climb, variables="latents") if constrained else climb,
+            climb,
             generator=torch.Generator().manual_seed(seed + 1),
-            progress=progress and partial(progress, name),
-            preview=preview if one is flow else None,
+            progress=report,
+            preview=preview,
         )
         spent = time.perf_counter() - start
-        return Filled(name=name, images=found.images, seconds=spent, flow=one, inpainting=found)
-
-    yield drawn() if particles else climbed(_name(flow), flow, False)
-    if beside is not None:
-        other = _name(beside) if _name(beside) != _name(flow) else f"other {_name(beside)}"
-        if isinstance(flow, RGFlow):
-            yield climbed(f"{other}, constrained", beside, True)
-        yield climbed(other, beside, False)
+        yield Filled(name=name, images=climbed.images, seconds=spent, flow=flow, inpainting=climbed)
     if not masks.all((-2, -1)).any():  # it needs something around a hole
         start = time.perf_counter()
         smooth = biharmonic(known, masks)
         yield Filled(name="biharmonic", images=smooth, seconds=time.perf_counter() - start)
-
-
-def _sizes(flow: Flow, masks: Mask) -> list[int]:
-    """Number of latents in the inference cone of each hole, masks [N, H, W]."""
-    assert isinstance(flow.lattice, Lattice)
-    cones = [flow.lattice.inference_cone(mask) for mask in masks]
-    return [flow.config.channels * int(cone.sum()) for cone in cones]
-
-
-def _name(flow: Flow) -> str:
-    return "RG-Flow" if isinstance(flow, RGFlow) else "Real NVP"
 
 
 @torch.no_grad()

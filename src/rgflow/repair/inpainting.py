@@ -15,9 +15,8 @@ import torch
 from torch import Tensor
 
 from rgflow.lattice import Mask
-from rgflow.local import LocalFlow
+from rgflow.local import LocalFlow, Region
 from rgflow.repair.climb import Climb
-from rgflow.repair.holes import Holes, WholeFlow
 
 PIXELS_AT_ONCE = 1 << 15
 """Missing pixels of the random draws that are evaluated together, to limit memory."""
@@ -65,7 +64,7 @@ class Inpainting:
 
 
 def inpaint(
-    encoded: LocalFlow | WholeFlow,
+    encoded: LocalFlow,
     masks: Mask,
     climb: Climb = Climb(),
     *,
@@ -79,7 +78,7 @@ def inpaint(
     inside their holes has no influence.
 
     Args:
-        encoded: The images, in an RG-Flow (`LocalFlow`) or any flow (`WholeFlow`).
+        encoded: The images, in an RG-Flow.
         masks: The holes, [H, W] for all images alike, or [N, H, W].
         climb: What is varied, and how to search.
         generator: Source of randomness, on the CPU.
@@ -155,7 +154,7 @@ def by_copy(owners: Tensor, copies: int) -> Tensor:
 
 @torch.no_grad()
 def _starts(
-    encoded: LocalFlow | WholeFlow,
+    encoded: LocalFlow,
     masks: Mask,
     climb: Climb,
     generator: torch.Generator | None,
@@ -198,7 +197,7 @@ class _Ascent:
     """
 
     def __init__(
-        self, holes: Holes, start: Tensor, owners: Tensor, to_pixels: Callable[[Tensor], Tensor]
+        self, holes: Region, start: Tensor, owners: Tensor, to_pixels: Callable[[Tensor], Tensor]
     ) -> None:
         self.holes, self.owners, self.to_pixels = holes, owners, to_pixels
         self.point = start.detach().clone().requires_grad_()

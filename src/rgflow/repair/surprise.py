@@ -38,7 +38,6 @@ from scipy.ndimage import (  # type: ignore[attr-defined]  # which are found whe
 from torch import Tensor
 
 from rgflow.bijectors.cellwise import Cellwise
-from rgflow.checks import check_whole
 from rgflow.files import write_json
 from rgflow.flow import Flow
 from rgflow.lattice import Mask
@@ -49,6 +48,8 @@ FILE = "surprise.json"
 """Where a reference is kept in the folder of a model."""
 FORMAT = 2
 """Version of this file."""
+IMAGES_AT_ONCE = 64
+"""Images that are evaluated together, to limit memory."""
 HALVINGS = 4
 """Below the quantile of 2^−4, tails are assumed exponential: it is the last that 2^4 clean images,
 the fewest allowed, determine."""
@@ -95,15 +96,14 @@ class Tail:
         return cls(quantiles=tuple(quantiles.tolist()), excess=max(float(excess), MIN_EXCESS))
 
     def surprise(self, values: Tensor) -> Tensor:
-        """−log of the share of clean images whose number is as low, in nats, for numbers […]; on
-        the CPU."""
+        """−log of the share of clean images whose number is as low, in nats, for numbers […]."""
         numbers = values.detach().double().cpu().numpy()
         numbers = np.where(np.isnan(numbers), -np.inf, numbers)  # as odd as can be
         steps = np.arange(HALVINGS, -1, -1) * math.log(2)
         inside = np.interp(numbers, self.quantiles[::-1], steps)
         beyond = np.maximum(self.quantiles[-1] - numbers, 0) / self.excess
         total = np.minimum(inside + beyond, CEILING)
-        return torch.from_numpy(np.asarray(total)).to(values.dtype)
+        return torch.from_numpy(np.asarray(total)).to(values)
 
     def below(self, share: float) -> float:
         """The number that a share of clean images lies below: the inverse of `surprise`."""
@@ -177,7 +177,6 @@ def make_reference(
     images: Tensor,
     *,
     data: str = "",
-    batch_size: int = 64,
     progress: Callable[[int, int], None] | None = None,
 ) -> Reference:
     """The terms of the log-likelihood of clean images.
@@ -186,7 +185,6 @@ def make_reference(
         flow: An RG-Flow.
         images: [N, C, H, W], a few hundred clean images like those it was trained on.
         data: Name of their data set.
-        batch_size: Images at a time; the result depends on it by rounding only.
         progress: Called with the number of images done so far, and in all.
 
     Raises:
@@ -197,13 +195,13 @@ def make_reference(
         raise ValueError(
             f"Expected at least {1 << HALVINGS} clean images, better hundreds; got {len(images)}."
         )
-    parts = list(_terms(flow, images, batch_size, progress))
+    parts = list(_terms(flow, images, progress))
     if lost := sum(int((~part.finite).sum()) for part in parts):
         raise ValueError(
             f"Expected clean images with finite log-likelihoods; {lost} of {len(images)} have "
             f"none: take other images, or a flow that has learned them."
         )
-    latents, levels = torch.cat([part.latents for part in parts]), flow.lattice.site_levels
+    latents, levels = torch.cat([part.latents for part in parts]).cpu(), flow.lattice.site_levels
     sites = tuple(Tail.of(latents[:, levels == h]) for h in range(flow.levels))
     of_layers = zip(*(part.blocks for part in parts), strict=True)  # by level
     blocks = tuple(
@@ -329,20 +327,13 @@ class Surprise:
         )
 
 
-def surprise(
-    flow: Flow,
-    images: Tensor,
-    reference: Reference,
-    *,
-    batch_size: int = 64,
-) -> Surprise:
+def surprise(flow: Flow, images: Tensor, reference: Reference) -> Surprise:
     """Map how improbable every place of images is, compared with clean images.
 
     Args:
         flow: An RG-Flow.
         images: [N, C, H, W].
         reference: As `make_reference` makes it with the same flow.
-        batch_size: Images at a time; the result depends on it by rounding only.
 
     Raises:
         ValueError: If the flow has no blocks, the reference is of another, or an image doesn't fit.
@@ -364,20 +355,18 @@ def surprise(
             "Expected a reference made with this flow; got one of other weights: make it anew."
         )
     tails = reference.sites, reference.blocks
-    parts = [_maps(flow, terms, *tails) for terms in _terms(flow, images, batch_size)]
+    parts = [_maps(flow, terms, *tails) for terms in _terms(flow, images)]
     return Surprise(levels=torch.cat(parts), reference=reference)
 
 
 def _terms(
     flow: Flow,
     images: Tensor,
-    batch_size: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[LocalTerms]:
     """The terms of many images, batch by batch."""
-    check_whole("batch_size", batch_size, 1)
     done = 0
-    for part in images.split(batch_size):
+    for part in images.split(IMAGES_AT_ONCE):
         with torch.no_grad():
             yield local_terms(flow, part.to(flow.device))
         done += len(part)
@@ -393,7 +382,7 @@ def _maps(
 ) -> Tensor:
     """The surprise of every level, [N, levels, H, W], smoothed, on the CPU."""
     found = []
-    site_levels = torch.from_numpy(flow.lattice.site_levels)
+    site_levels = torch.from_numpy(flow.lattice.site_levels).to(terms.latents.device)
     for level, (step, site) in enumerate(zip(flow.steps, sites, strict=True)):
         field = site.surprise(terms.latents) * (site_levels == level)
         for layer, values, tail in zip(
@@ -402,15 +391,15 @@ def _maps(
             shares = tail.surprise(values) / (layer.cells.written << 2 * level)
             field = field + _spread(layer, shares)
         found.append(field)
-    return smoothed(torch.stack(found, 1), periodic=flow.config.geometry.periodic)
+    return smoothed(torch.stack(found, 1).cpu(), periodic=flow.config.geometry.periodic)
 
 
 def smoothed(fields: Tensor, *, periodic: bool) -> Tensor:
-    """Fields […, H, W] averaged over places nearby, with Gaussian weights, on the CPU."""
+    """Fields […, H, W] averaged over places nearby, with Gaussian weights."""
     edges = "wrap" if periodic else "nearest"
     numbers = fields.detach().cpu().numpy()
     average = gaussian_filter(numbers, SMOOTHING_SIGMA, mode=edges, axes=(-2, -1))
-    return torch.from_numpy(average)
+    return torch.from_numpy(average).to(fields.device)
 
 
 def _spread(layer: Cellwise, values: Tensor) -> Tensor:

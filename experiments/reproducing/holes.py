@@ -1,13 +1,16 @@
-"""Holes of images in any flow: their pixels, the latents that may vary, and log p.
+"""Holes filled in by another flow, such as a Real NVP, to compare with (paper, Appendix F).
 
-`rgflow.local.LocalFlow` does this in an RG-Flow, and evaluates only where cones reach. `WholeFlow`
-evaluates whole images, in any flow: to compare with, and to test against.
+`rgflow.local.LocalFlow` holds holes of images in an RG-Flow, and evaluates only where cones reach.
+`WholeFlow` evaluates whole images, in any flow: to compare with, and to test against.
 
 Letters in shapes: N images; C channels; H, W rows and columns; K holes, each in one image; S
 pixels and Z free latents of all holes together.
 """
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import torch
@@ -17,7 +20,11 @@ from rgflow.checks import check_whole
 from rgflow.flow import Flow
 from rgflow.latents import Latents
 from rgflow.lattice import Mask
-from rgflow.local import Region
+from rgflow.local import LocalFlow
+from rgflow.model import RGFlow
+from rgflow.repair.climb import Climb
+from rgflow.repair.comparison import Filled, blanked
+from rgflow.repair.inpainting import inpaint
 
 IMAGES_AT_ONCE = 64
 """Whole images that are evaluated together, to limit memory."""
@@ -146,5 +153,34 @@ class WholeRegion:
         return by_site.index_put(place, pixels).permute(0, 3, 1, 2)
 
 
-Holes = Region | WholeRegion
-"""Holes of images: what a climb needs to know of a flow."""
+def filled_beside(
+    flow: RGFlow, beside: Flow, images: Tensor, masks: Mask, climb: Climb, seed: int = 0
+) -> Iterator[Filled]:
+    """Fill holes with another flow: over as many latents, chosen at random, as the inference cones
+    of an RG-Flow have ("constrained"), and over all.
+
+    Args:
+        flow: The RG-Flow.
+        beside: The other flow, of images of the same size.
+        images: uint8 [N, C, H, W]. What they hold inside the holes has no influence.
+        masks: The holes, [N, H, W].
+        climb: Settings of the climb; constrained, latents are varied.
+        seed: As for `rgflow.repair.comparison.fill`.
+    """
+    name = "Real NVP" if not isinstance(beside, RGFlow) else "other RG-Flow"
+    cones = [flow.lattice.inference_cone(mask) for mask in masks]
+    sizes = [flow.config.channels * int(cone.sum()) for cone in cones]
+    constrained = replace(climb, variables="latents")
+    for words, free, how in ((", constrained", sizes, constrained), ("", None, climb)):
+        start, noise = time.perf_counter(), torch.Generator().manual_seed(seed)
+        whole = WholeFlow(beside, blanked(images, masks), free=free, generator=noise, seed=seed)
+        found = inpaint(
+            cast(LocalFlow, whole),
+            masks,
+            how,
+            generator=torch.Generator().manual_seed(seed + 1),
+        )
+        spent = time.perf_counter() - start
+        yield Filled(
+            name=name + words, images=found.images, seconds=spent, flow=beside, inpainting=found
+        )
