@@ -17,7 +17,6 @@ import torch
 from flows import random_flow, random_images
 from rgflow import TrainConfig, preset
 from rgflow.data import Images
-from rgflow.evaluation import term_quantiles, terms_of
 from rgflow.flow import Flow
 from rgflow.training import loop
 from rgflow.training.run import Run
@@ -78,7 +77,7 @@ def small_run(folder: Path, **options: Any) -> Path:
     images = Images(name=name, images=x[:20].numpy(), skipped=("a.png: truncated",))
     with run.locked():
         run.write_start(config, flow, images, processes=1)
-        run.save_model(flow, term_quantiles(terms_of(flow, x[:5])))
+        flow.save_pretrained(run.model)
     (folder / "log.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in LOG))
     return folder
 

@@ -11,7 +11,7 @@ import torch
 from flows import config, random_flow, random_images
 from rgflow import RGFlow
 from rgflow.cli import main
-from rgflow.evaluation import evaluate, summary, term_quantiles, terms_of
+from rgflow.evaluation import evaluate, summary, terms_of
 from runs import small_run
 
 
@@ -167,15 +167,6 @@ def test_mistakes(flow, options, message):
 def test_no_images(flow):
     with pytest.raises(ValueError, match="Expected at least one image to evaluate; got none"):
         evaluate(flow, bytes_for(flow, 2)[:0])
-
-
-def test_quantiles_of_terms(flow):
-    terms = terms_of(flow, bytes_for(flow, 9))
-    quantiles = term_quantiles(terms)
-    middle = quantiles.probabilities.index(0.5)
-    assert quantiles.total[middle] == terms.total.median()
-    assert len(quantiles.levels) == flow.levels
-    assert quantiles.levels[0][0] == (terms.prior + terms.log_det)[:, 0].min()
 
 
 # ---------------------------------------------------------------- the command

@@ -38,7 +38,7 @@ from rgflow.training import shipping
 from rgflow.training.run import Run
 from runs import small_run
 
-FILES = ["README.md", "card.json", "config.json", "model.safetensors", "quantiles.json"]
+FILES = ["README.md", "card.json", "config.json", "model.safetensors"]
 NAMES = ["small-one", "small-two"]
 
 
@@ -99,8 +99,6 @@ def test_a_run_becomes_a_model_with_a_card(run, made):
     assert {"processor", "cores", "threads", "gpu", "processes"} <= set(vars(card.training.machine))
     assert card.lossless.images == 180
     assert [one["samples"] for one in card.distances] == [20]
-    quantiles = json.loads((folder / "quantiles.json").read_text())
-    assert len(quantiles["levels"]) == flow.levels
 
 
 def test_the_page_says_what_the_card_says(made):
@@ -392,8 +390,6 @@ def test_a_model_of_the_package_is_whole_small_and_quick(name):
     flow = load_flow(name)
     assert time.process_time() - start < 1
     assert flow.config == replace(card.config.model, levels=flow.levels)  # as earlier cards left it
-    quantiles = json.loads((folder / "quantiles.json").read_text())
-    assert len(quantiles["levels"]) == flow.levels
 
 
 @few_models

@@ -185,11 +185,6 @@ def test_a_run_learns_and_leaves_a_folder(tmp_path, monkeypatch):
     assert record["machine"]["processor"]
     assert record["git"] is None or len(record["git"]["commit"]) == 40
     assert Image.open(run.pictures / "curve.png").size[0] > 400
-    quantiles = json.loads((run.model / "quantiles.json").read_text())
-    assert len(quantiles["levels"]) == 4
-    assert all(list(level) == sorted(level) for level in quantiles["levels"])
-    bits = -np.mean(quantiles["total"][4:9]) / (3072 * np.log(2))
-    assert bits == pytest.approx(result.validation, abs=0.3)
     assert Image.open(run.pictures / "samples-0000040.png").size == (530, 530)
     assert isinstance(run.flow(), RGFlow)
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
-CARD, PAGE, QUANTILES = "card.json", "README.md", "quantiles.json"
-MODEL_FILES = [CONFIG, WEIGHTS, CARD, PAGE, QUANTILES]
+CARD, PAGE = "card.json", "README.md"
+MODEL_FILES = [CONFIG, WEIGHTS, CARD, PAGE]
 """All files of a model's folder."""
 PART = ".part"
 """How the names of unfinished files end."""

@@ -2,7 +2,6 @@
 
 NAME/config.json        the architecture of the flow
 NAME/model.safetensors  its weights
-NAME/quantiles.json     how the levels' shares of the log-likelihood spread
 NAME/card.json          how it was trained, what was measured, and how to reproduce it
 NAME/README.md          the same for people
 

@@ -14,9 +14,9 @@ from rgflow import data, figures
 from rgflow.architectures import make_flow
 from rgflow.config import TrainConfig
 from rgflow.data import Images
-from rgflow.evaluation import Evaluation, summary, term_quantiles, terms_of
+from rgflow.evaluation import Evaluation, summary, terms_of
 from rgflow.files import absolute, located, write_picture
-from rgflow.flow import Flow, Terms
+from rgflow.flow import Flow
 from rgflow.numerics import bfloat16_pays, can_compile
 from rgflow.objectives import Batch
 from rgflow.text import mean_and_error
@@ -289,7 +289,7 @@ class _Session:
         trainer, run = self.trainer, self.run
         if self.main:
             flow = trainer.optimisation.averaged_flow()
-            terms, result, scores = self._validated(flow)
+            result, scores = self._validated(flow)
             self.last = trainer.step, result
             run.log.write(
                 trainer.step,
@@ -300,15 +300,15 @@ class _Session:
             )
             if result.nll < trainer.best or (math.isfinite(result.nll) and not run.model.is_dir()):
                 trainer.best = min(trainer.best, result.nll)
-                run.save_model(flow, term_quantiles(terms))
+                flow.save_pretrained(run.model)
             self.save()
             self._draw(flow)
             self.display.validated(result, scores)
         self.validated_at = trainer.seconds
 
     @torch.no_grad()
-    def _validated(self, flow: Flow) -> tuple[Terms, Evaluation, dict[str, float]]:
-        """Terms of the validation images, or of samples; what they come to; and the objective's own
+    def _validated(self, flow: Flow) -> tuple[Evaluation, dict[str, float]]:
+        """What the terms of the validation images, or of samples, come to, and the objective's own
         scores."""
         config = self.trainer.config
         at_once = self._at_once()
@@ -316,7 +316,7 @@ class _Session:
             images = torch.from_numpy(self.validation.images.copy())
             labels = torch.from_numpy(self.validation.classes) if flow.labels else None
             terms = terms_of(flow, images, labels=labels, batch_size=at_once)
-            return terms, summary(flow, terms, seed=0), {}
+            return summary(flow, terms, seed=0), {}
         generator = torch.Generator(flow.device).manual_seed(0)
         batch = Batch(size=config.validate_count, generator=generator)
         parts = batch.split(math.ceil(batch.size / at_once))
@@ -324,7 +324,7 @@ class _Session:
         terms = terms_of(flow, flow.sample(batch.size, generator=generator), batch_size=at_once)
         nll, error = mean_and_error(flow.unit(-losses))
         result = replace(summary(flow, terms, seed=0), nll=nll, standard_error=error)
-        return terms, result, config.objective.scores(losses)
+        return result, config.objective.scores(losses)
 
     def _at_once(self) -> int:
         """Images per batch without gradients: four times as many as a training step holds, which

@@ -4,8 +4,7 @@ config.yaml      all settings; can be passed back with --config
 run.json         versions, git state, machine, data, and at the end the result
 log.jsonl        one JSON object per step, per validation, and per event
 checkpoints/     everything needed to resume, at the last few validations
-model/           averaged weights of the best validation, for `load_flow`, and the quantiles of the
-                 terms of the validation images
+model/           averaged weights of the best validation, for `load_flow`
 pictures/        sample grids, the learning curve
 """
 
@@ -28,7 +27,6 @@ from rgflow.architectures import load_flow
 from rgflow.cards import Commit, Machine, Training
 from rgflow.config import TrainConfig
 from rgflow.data import Images
-from rgflow.evaluation import TermQuantiles
 from rgflow.files import (
     expanded,
     locked,
@@ -330,11 +328,6 @@ class Run:
     def entries(self) -> list[dict[str, Any]]:
         """The entries of the log."""
         return read_log(self.folder / LOG, is_entry)
-
-    def save_model(self, flow: Flow, quantiles: TermQuantiles) -> None:
-        """Write the flow and the quantiles of its terms, over those that were there."""
-        flow.save_pretrained(self.model)
-        self.save_json("model/quantiles.json", quantiles)
 
     def draw_curve(self, unit: str) -> None:
         """Draw the learning curve so far."""

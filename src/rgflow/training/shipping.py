@@ -20,8 +20,8 @@ from rgflow.checks import check_whole
 from rgflow.config import TrainConfig
 from rgflow.data.msds import KINDS
 from rgflow.data.source import Split
-from rgflow.evaluation import evaluate, term_quantiles, terms_of
-from rgflow.files import CARD, QUANTILES, replacing, write_json, writing
+from rgflow.evaluation import evaluate
+from rgflow.files import CARD, replacing, writing
 from rgflow.flow import Flow
 from rgflow.metrics.scores import score
 from rgflow.text import Report
@@ -96,7 +96,6 @@ def ship(
             f"{folder} {'is of the run' if of_run else 'holds something else'}: name another."
         )
     test = _images(config, "test", count)
-    clean = _images(config, "validation", config.validate_count)
     with TemporaryDirectory() as place:
         made = Path(place)
         run.flow().save_pretrained(made, storage="float16")
@@ -126,8 +125,6 @@ def ship(
             distances=distances,
             remarks=remarks,
         )
-        quantiles = term_quantiles(terms_of(flow, clean))
-        write_json(made / QUANTILES, quantiles)
         card.write(made)
         with writing(folder):
             folder.mkdir(exist_ok=True)
