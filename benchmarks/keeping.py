@@ -23,7 +23,7 @@ import traceback
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,7 @@ def started(words: Sequence[str], environment: dict[str, str], said: Path) -> in
     try:
         os.setsid()
         os.environ.update(environment)
+        tempfile.tempdir = None  # which is found anew
         with said.open("w") as file:
             sys.stdout = sys.stderr = file
             for stream in (1, 2):
@@ -277,12 +278,14 @@ def killed(
             folder, out = Path(name), Path(name) / "out"
             job = make(folder, out, random)
             kept = own_files(out, random, own) if own is not None else {}
+            if own:  # it ends soon, as files of these names are there
+                job = replace(job, moments=0.3)
             inputs = snapshot(folder / "in")
             for _ in range(min(KILLS_OF_A_FOLDER, count - result.kills)):
                 if not _kill_once(job, folder, out, random, result):
                     break
                 check(folder, out, inputs, kept, result, "killed")
-            if own:  # it may refuse, as files of these names are there
+            if own:
                 result.completed += 1
                 continue
             finish(job, folder, result)
@@ -446,7 +449,7 @@ def page(count: int, random: Random) -> Result:
     result = Result()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        path = noise(folder / "in" / "a.png", 300, 200, random)
+        path = noise(folder / "in" / "a.png", 900, 700, random)
         home, temporary = folder / "home", folder / "temporary"
         home.mkdir()
         temporary.mkdir()
@@ -473,7 +476,7 @@ def page(count: int, random: Random) -> Result:
         content = asking.repaired(path)
         with Image.open(io.BytesIO(content)) as image:
             image.load()
-            if image.size != (300, 200):
+            if image.size != (900, 700):
                 result.wrong.append(f"the last server gave a picture of {image.size}")
         kill(process)
         result.completed += 1
@@ -491,31 +494,30 @@ class Asking:
     def __init__(self, address: str, process: int) -> None:
         self.address, self.process = address, process
         self._open: list[Any] = []
+        self._visitor = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
 
     def wait(self) -> None:
         """Wait until the server answers."""
         for _ in range(1200):
             with suppress(OSError):
-                urllib.request.urlopen(f"{self.address}/health", timeout=5).close()
+                self._visitor.open(f"{self.address}/", timeout=5).close()  # which sets a cookie
                 return
             assert not _gone(self.process), "the server ended"
             time.sleep(0.05)
         raise TimeoutError("Expected the server to answer; it didn't within a minute.")
 
-    def upload(self, path: Path) -> str:
-        """Open a picture; returns its name."""
-        mark = uuid4().hex
-        head = (
-            f'--{mark}\r\nContent-Disposition: form-data; name="file"; filename="{path.name}"\r\n'
-        )
-        body = f"{head}Content-Type: image/png\r\n\r\n".encode() + path.read_bytes()
-        kind = f"multipart/form-data; boundary={mark}"
-        with self._post("/photographs", body + f"\r\n--{mark}--\r\n".encode(), kind) as answer:
-            return str(json.load(answer)["id"])
+    def upload(self, path: Path, where: str = "/photographs", field: str = "file") -> Any:
+        """Send a picture; returns what is answered."""
+        mark, about = uuid4().hex, f'form-data; name="{field}"; filename="{path.name}"'
+        head = f"--{mark}\r\nContent-Disposition: {about}\r\nContent-Type: image/png\r\n\r\n"
+        body = head.encode() + path.read_bytes() + f"\r\n--{mark}--\r\n".encode()
+        with self._post(where, body, f"multipart/form-data; boundary={mark}") as answer:
+            return json.load(answer)
 
     def begin(self, path: Path, random: Random) -> None:
         """Open a picture, and begin some work of it, without waiting for its end."""
-        name = self.upload(path)
+        self.upload(path, "/latents/gradio_api/upload", "files")
+        name = self.upload(path)["id"]
         box = {"top": 5, "left": 5, "height": 100, "width": 100}
         work = [("repair", box), ("find", {}), ("enlarge", {}), ("redraw", box)]
         what, body = work[random.integers(len(work))]
@@ -523,18 +525,18 @@ class Asking:
 
     def repaired(self, path: Path) -> bytes:
         """A picture, repaired."""
-        name = self.upload(path)
+        name = self.upload(path)["id"]
         box = json.dumps({"top": 5, "left": 5, "height": 8, "width": 8}).encode()
         with self._post(f"/photographs/{name}/repair", box) as answer:
             lines = [json.loads(line) for line in answer]
         assert lines[-1].get("done"), lines
-        with urllib.request.urlopen(f"{self.address}/photographs/{name}/export") as answer:
+        with self._visitor.open(f"{self.address}/photographs/{name}/export") as answer:
             return bytes(answer.read())
 
     def _post(self, path: str, body: bytes, kind: str = "application/json") -> Any:
         headers = {"Content-Type": kind, "Origin": self.address}
         request = urllib.request.Request(f"{self.address}{path}", body, headers)
-        return urllib.request.urlopen(request, timeout=60)
+        return self._visitor.open(request, timeout=60)
 
 
 # ---------------------------------------------------------------- all parts

@@ -20,7 +20,7 @@ import numpy as np
 
 SECONDS, MEMORY = 10, 1 << 30
 """A case may take so long, and so many more bytes than it takes with a whole file."""
-CASES_OF_A_PROCESS = 60
+CASES_OF_A_PROCESS = 200
 """Cases after which a process is replaced by a new one: a fork costs as much as a case."""
 CANARY = "rgflow_canary"
 """A module that can be imported, and tells if it was."""

@@ -680,7 +680,7 @@ def several(folder: Path, random: Random, model: str) -> Scene:
         name = some(["x.png", "x.jpg", "x.tif", "X.png", f"y{k}.png", "x-mask.png"], random)
         path = inside / name
         if path in inputs or (what != "score" and name.endswith(BESIDE)):
-            continue
+            path = inside / f"z{k}.png"
         dice = random.random()
         if dice < 0.6:
             Image.open(io.BytesIO(good(random, (9, 8)))).save(path)
@@ -767,7 +767,7 @@ SCENES: list[tuple[Scenes, int]] = [
     (Scenes("picture to repair", pictures_of("repair")), 7),
     (Scenes("picture to enlarge", pictures_of("enlarge")), 6),
     (Scenes("picture to score", pictures_of("score")), 6),
-    (Scenes("picture with damage to find", found_damage), 2),
+    (Scenes("picture with damage to find", found_damage), 1),
     (Scenes("mask", masks), 4),
     (Scenes("names", names), 4),
     (Scenes("places", places), 4),

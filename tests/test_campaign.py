@@ -8,7 +8,6 @@ import pytest
 
 from campaign import ORDER, Campaign
 from cases import RIGHT, WRONG
-from damaged_files import DAMAGED_FILES
 
 BY_DAY = 800
 
@@ -33,12 +32,10 @@ def carried_out(campaign, numbers):
 
 
 def test_eight_hundred_cases(campaign):
-    # What commands and the server promise is made true one after another.
-    promised = len(DAMAGED_FILES)
-    found = carried_out(campaign, [k for k in range(BY_DAY) if k % len(ORDER) < promised])
+    found = carried_out(campaign, range(BY_DAY))
     results = Counter(one.result for one in found.values())
-    assert set(results) <= set(RIGHT)
-    assert min(results["sentence"], results["other"]) > 50
+    assert set(results) == set(RIGHT)
+    assert min(results["sentence"], results["other"]) > BY_DAY // 5
 
 
 def flipped(campaign, count):

@@ -327,7 +327,7 @@ def test_what_cannot_be_scored_is_a_row(here, capsys, monkeypatch):
         for out in ("t.csv", "t.jsonl"):
             assert main(["score", "p", "--out", out]) == 1
             said = capsys.readouterr()
-            assert "3 pictures of 5 couldn't be scored" in said.err
+            assert "Expected to score 5 pictures; 3 couldn't be" in said.err
             assert "left out: p/damaged.tar: Expected a .tar file" in said.out
     rows = {row["file"]: row for row in rows_of("t.csv")}
     assert sorted(rows) == [

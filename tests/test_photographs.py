@@ -804,7 +804,7 @@ def test_levels_of_files(chelsea, tmp_path):
     ("arguments", "message"),
     [
         (["score", "NONE.png"], "Expected a picture or a folder of them; .*NONE.png isn't there"),
-        (["score", "words.png"], "1 picture of 1 couldn't be scored.*isn't one, or is damaged"),
+        (["score", "words.png"], "Expected a picture file.*isn't one, or is damaged"),
         (["score", "small.png"], "at least 4×4 pixels; got 2×3"),
         (["score", "good.png", "--out", "x.txt"], "--out to end in .csv, .parquet, .jsonl"),
         (["score", "good.png", "--codecs", "[gif]"], "--codecs among png, .*, all; got gif"),

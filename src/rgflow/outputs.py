@@ -134,7 +134,7 @@ class Outputs:
             OSError: If it can't be made.
         """
         home, before = self._home, GUARD.get()
-        new = home is not None and not home.exists()
+        new = home is not None and not os.path.lexists(home)
         with ExitStack() as stack:
             if home:
                 with writing(home, into=True):

@@ -112,9 +112,11 @@ def load_torch(path: Path) -> Any:
     with opened(path) as file:
         try:
             if zipfile.is_zipfile(file):
-                members = zipfile.ZipFile(file).infolist()
-                if any(one.compress_type != zipfile.ZIP_STORED for one in members):
+                archive = zipfile.ZipFile(file)
+                if any(one.compress_type != zipfile.ZIP_STORED for one in archive.infolist()):
                     raise DamagedError("its members are compressed")
+                if damaged := archive.testzip():  # as PyTorch doesn't compare their CRC-32
+                    raise DamagedError(f"{damaged} in it isn't as it was written")
             file.seek(0)
             return torch.load(file, map_location="cpu", weights_only=True)
         except DamagedError:

@@ -23,9 +23,11 @@ import re
 import secrets
 from base64 import b64encode
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 
 from fastapi import HTTPException
 from fastapi.responses import JSONResponse
+from h11 import LocalProtocolError
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -86,13 +88,17 @@ class Gate:
         known = hmac.compare_digest(proof.encode(), self._proof(visitor))
         scope["visitor"] = visitor = visitor if known else secrets.token_urlsafe(16)
 
+        async def put(message: Message) -> None:
+            with suppress(LocalProtocolError):  # uvicorn has refused the body meanwhile, and closed
+                await send(message)
+
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start" and not known and scope["path"] != OPEN:
                 value = f"{cookie}={visitor}.{self._proof(visitor).decode()}; Path=/; HttpOnly; "
                 value += "SameSite=Strict" + ("; Secure" if scope["scheme"] == "https" else "")
                 headers = [*message["headers"], (b"set-cookie", value.encode())]
                 message = {**message, "headers": headers}
-            await send(message)
+            await put(message)
 
         try:
             self._check(request, known)
@@ -100,7 +106,7 @@ class Gate:
         except HTTPException as refused:
             headers = {**CLOSE, **(refused.headers or {})}
             response = JSONResponse({"detail": refused.detail}, refused.status_code, headers)
-            await response(scope, receive, answer if refused.status_code == NO_COOKIE else send)
+            await response(scope, receive, answer if refused.status_code == NO_COOKIE else put)
         else:
             await self.app(scope, body, answer)
 

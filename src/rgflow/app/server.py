@@ -135,6 +135,8 @@ def make_app(
     for one in (app, inner):
         one.add_exception_handler(RequestValidationError, _refused)
         one.add_exception_handler(KeyError, _refused)  # such as events that the page doesn't have
+    for error in (AttributeError, TypeError):  # of Gradio, by forms without a file
+        inner.add_exception_handler(error, _refused)
     return app
 
 

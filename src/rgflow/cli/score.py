@@ -130,8 +130,10 @@ def _show(rows: Sequence[dict[str, Any]], codecs: Sequence[str], out: Path | Non
     bad = [row for row in rows if "error" in row]
     for row in bad[: MAX_SHOWN * (len(rows) > 1)]:
         say(f"left out: {row['file']}: {row['error']}")
+    if bad and len(rows) == 1:
+        raise ValueError(bad[0]["error"])
     if bad:
-        raise (LeftOutError if len(rows) > 1 else ValueError)(
-            f"{many(len(bad), 'picture')} of {len(rows)} couldn't be scored; the first error: "
-            f"{bad[0]['error']}"
+        raise LeftOutError(
+            f"Expected to score {many(len(rows), 'picture')}; {len(bad)} couldn't be: the first "
+            f"error: {bad[0]['error']}"
         )

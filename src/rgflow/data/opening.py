@@ -6,6 +6,7 @@ Letters in shapes: C channels; H, W rows and columns.
 """
 
 import io
+import logging
 import math
 import re
 from collections.abc import Iterator, Sequence
@@ -42,6 +43,8 @@ MODES = {name: name for name in ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YC
 }
 """Modes of Pillow that are read, and those in which they are kept; others are refused."""
 
+# What Pillow says of a file besides raising an error isn't for the terminal.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 # Otherwise Pillow doesn't read all files that it writes.
 PngImagePlugin.MAX_TEXT_CHUNK = max(PngImagePlugin.MAX_TEXT_CHUNK, MAX_PROFILE_BYTES)
 

@@ -5,6 +5,7 @@ Pictures come from files, Parquet files, tar archives (WebDataset), and sets of 
 """
 
 import io
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -103,7 +104,7 @@ def shards(paths: Sequence[str], download: bool = False) -> list[Shard]:
         download: Whether sets may be read from the hub.
 
     Raises:
-        FileNotFoundError: If there is no such file or folder.
+        FileNotFoundError: If there is a single path, and nothing there.
         ValueError: If there are no pictures in a folder, or a set can't be read.
     """
     every: list[Path | Shard] = []
@@ -112,9 +113,10 @@ def shards(paths: Sequence[str], download: bool = False) -> list[Shard]:
             every += _parts(text, download)
             continue
         path = expanded(text)
-        if not path.is_file() and not path.is_dir():
+        folder = os.path.isdir(path)
+        if len(paths) == 1 and not folder and not os.path.isfile(path):
             raise FileNotFoundError(f"Expected a picture or a folder of them; {path} isn't there.")
-        found = _inside(path) if path.is_dir() else [path]
+        found = _inside(path) if folder else [path]  # of several, one that isn't there is a row
         if not found:
             raise ValueError(
                 f"Expected a folder with pictures, .parquet or .tar files; {path} has none."
@@ -135,7 +137,9 @@ def shards(paths: Sequence[str], download: bool = False) -> list[Shard]:
 
 def _inside(folder: Path) -> list[Path]:
     """Files with pictures in a folder and those below it, in order."""
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in (*PICTURES, *ARCHIVES))
+    endings = (*PICTURES, *ARCHIVES)
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in endings)
+    return sorted(path for path in found if not os.path.isdir(path))
 
 
 def _parts(name: str, download: bool) -> list[Shard]:
