@@ -784,7 +784,7 @@ def test_levels_of_files(chelsea, tmp_path):
     assert main(["mix", "photos", "--images", clear, str(tmp_path / "other.jpg"), *out]) == 0
     latent = ["--latent", "[1, 6, 12, 0]", "--values", "2"]
     assert main(["traverse", "photos", "--images", clear, *latent, *out]) == 0
-    found = {path.name: Image.open(path) for path in (tmp_path / "out").iterdir()}
+    found = {path.name: Image.open(path) for path in (tmp_path / "out").glob("[!.]*")}
     assert sorted(found) == [
         "clear-latent-1-6-12-0-1.png", "clear-latent-1-6-12-0-2.png",
         "clear-level-0-drawn-1.png", "clear-level-1-drawn-1.png", "clear-level-1.png",
