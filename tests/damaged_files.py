@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -376,6 +377,8 @@ def from_cache(path: Path) -> Unchanged:
 
 
 FLOW = random_flow(torch.float32, hidden=4, depth=1, blocks=1)
+USUAL: Any = SimpleNamespace(limit=None)
+"""Settings of a command that reads pictures of the usual size."""
 
 
 DAMAGED_FILES = [
@@ -428,7 +431,7 @@ DAMAGED_FILES = [
         DamagedFile(f"{kind}, {name}", picture(kind), use)
         for kind in ("png", "jpg", "webp")
         for name, use in (
-            ("given", lambda path: read_pictures([str(path)], FLOW.config) is None),
+            ("given", lambda path: read_pictures([str(path)], FLOW.config, USUAL) is None),
             ("uploaded", lambda path: opened_picture(path).size and None),
         )
     ),

@@ -77,6 +77,23 @@ def test_an_input_is_never_written_over(how, command, more, here, capsys):
     refused([*command, "in/x.png", "--out", out, *more], capsys, "replace no input")
 
 
+@pytest.mark.parametrize("command", [["repair", *BOX], ["enlarge"], ["score"]])
+def test_results_go_to_no_empty_name(command, here, capsys):
+    """As of `--out "$FOLDER"` where there is no such variable."""
+    picture("x.png")
+    refused([*command, "x.png", "--out", ""], capsys, "Expected a value for --out")
+
+
+def test_inputs_are_told_apart_by_where_they_lie(here):
+    picture("q.png", seed=1)
+    picture("real/q.png", seed=2)
+    Path("real/sub").mkdir()
+    Path("link").symlink_to("real/sub")
+    assert main(["enlarge", "q.png", "link/../q.png"]) == 0
+    results = Path("enlarged/q.png"), Path("enlarged/real/q.png")
+    assert results[0].read_bytes() != results[1].read_bytes()
+
+
 def test_a_mask_is_an_input(here, capsys):
     picture("in/x.png")
     Image.new("L", (24, 20), 255).save("in/x-before-after.png")
@@ -232,9 +249,11 @@ def test_a_killed_command_leaves_its_own_files_whole_and_continues(here):
         file.seek(9_000)
         file.write(b"\0" * 100)
     Path("o/.x.png.0123456789abcdef0123456789abcdef.part").touch()
-    Path("o/.theirs.part").touch()
+    others = ["o/.theirs.part", "o/.x2.png.0123456789abcdef0123456789abcdef.part"]
+    for path in others:  # such as that of a process that draws figures into the same folder
+        Path(path).touch()
     assert main(command[3:]) == 0
-    assert sorted(contents("o")) == ["o/.theirs.part", "o/x.png"]
+    assert sorted(contents("o")) == [*others, "o/x.png"]
     assert not list(Path("o").glob("*.kept"))
     assert main([*command[3:-1], "whole"]) == 0
     assert Path("o/x.png").read_bytes() == Path("whole/x.png").read_bytes()
@@ -301,10 +320,21 @@ def test_two_processes_that_were_not_started_together_do_not_share_a_table(
     monkeypatch.setenv("WORLD_SIZE", "2")
     with files.locked(Path("t.csv.parts"), shared=True):
         assert main(["score", "p", "--out", "t.csv"]) == 0
-        with files.locked(Path("t.csv.parts", "rank-0")):
-            capsys.readouterr()
-            assert main(["score", "p", "--out", "t.csv"]) == 2
-            assert "to itself" in capsys.readouterr().err
+    Path("t.csv").unlink()
+    (rows,) = Path("t.csv.parts").glob("0*.jsonl")
+    part = rows.rename(rows.with_suffix(".part"))
+    before = part.read_text()
+    with files.locked(Path("t.csv.parts"), shared=True), files.locked(part):
+        assert main(["score", "p", "--out", "t.csv"]) == 0  # by a rank of any number of processes
+        assert "others still work" in capsys.readouterr().out
+        assert part.read_text() == before
+        assert not Path("t.csv").exists()
+    assert main(["score", "p", "--out", "t.csv"]) == 0
+    assert len(rows_of("t.csv")) == 1
+    rows.write_text("{}\n")
+    capsys.readouterr()
+    assert main(["score", "p", "--out", "t.csv"]) == 2
+    assert "a row for each of 1 pictures" in capsys.readouterr().err
     with files.locked(Path("t.csv.parts")):
         assert main(["score", "p", "--out", "t.csv"]) == 2
 

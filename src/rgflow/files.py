@@ -207,13 +207,14 @@ def locked(path: Path, *, shared: bool = False) -> Iterator[bool]:
     """
     handle = os.open(path, os.O_RDONLY)
     try:
-        yield _lock(handle, shared)
+        yield lock(handle, shared=shared)
     finally:
         os.close(handle)
 
 
-def _lock(handle: int, shared: bool) -> bool:
-    """Lock an open file for this process; false if another one has. Windows has no such locks."""
+def lock(handle: int, *, shared: bool = False) -> bool:
+    """Lock an open file until it is closed, as `locked` does; false if another process has it.
+    Windows has no such locks."""
     try:
         import fcntl
     except ImportError:

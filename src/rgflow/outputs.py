@@ -25,8 +25,8 @@ from rgflow.text import many, say
 
 RECORD = ".rgflow.jsonl"
 """The name of a record."""
-OWN_PART = re.compile(rf"\..{{1,40}}\.[0-9a-f]{{32}}{re.escape(PART)}", re.DOTALL)
-"""The names of unfinished files of `rgflow.files.replacing`."""
+OWN_PART = re.compile(rf"\.(.{{1,40}})\.[0-9a-f]{{32}}{re.escape(PART)}", re.DOTALL)
+"""The names of unfinished files of `rgflow.files.replacing`, with the start of the file's name."""
 CHUNK = 1 << 20
 """Bytes that are hashed at a time."""
 
@@ -210,9 +210,9 @@ class Outputs:
         Raises:
             ValueError: If there are other files of these names.
         """
-        once = {tuple(map(_absolute, files)): k for k, files in reversed([*enumerate(groups)])}
+        once = {tuple(map(_placed, files)): k for k, files in reversed([*enumerate(groups)])}
         top = os.path.commonpath([first.parent for first, *_ in once])
-        taken, found = set[str](), list[Source]()
+        taken, found, starts = set[str](), list[Source](), set[tuple[Path, str]]()
         for files, number in sorted(once.items(), key=lambda one: one[1]):
             path, folder = files[0], self._place / files[0].parent.relative_to(top)
             for again in range(len(groups) + 1):
@@ -224,6 +224,7 @@ class Outputs:
                 if not names & taken:
                     break
             taken |= names
+            starts |= {(one.folder, result.name[:40].partition(".")[0]) for result in results}
             what = [self._key, self._name(folder / stem), [_digest(file) for file in files]]
             found.append(one := replace(one, key=_hash(what)))
             if not self.is_done(one):
@@ -232,7 +233,8 @@ class Outputs:
                         self.check(result)
         for folder in {one.folder for one in found}:
             for path in folder.glob(f".*{PART}"):  # of a process that was killed
-                if OWN_PART.fullmatch(path.name):
+                part = OWN_PART.fullmatch(path.name)
+                if part and (folder, part[1].partition(".")[0]) in starts:
                     with suppress(OSError):
                         path.unlink()
         return found
@@ -362,6 +364,11 @@ def _is_full(error: Exception) -> bool:
 
 def _absolute(path: Path) -> Path:
     return Path(os.path.abspath(path))
+
+
+def _placed(path: Path) -> Path:
+    """A file by its name in the folder that it really lies in: `link/..` isn't what it seems."""
+    return Path(os.path.realpath(path.parent), path.name)
 
 
 def _folded(path: Path) -> str:

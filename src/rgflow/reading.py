@@ -186,9 +186,14 @@ def read_lines(path: Path, what: str, most: int = MAX_TABLE_BYTES) -> list[dict[
     *lines, _ = read_text(path, most).split("\n")
     found = []
     for line in lines:
-        value = json_in(line)
-        if not isinstance(value, dict):
-            raise DamagedError(f"Expected {what}; {path} holds {short(value)}.")
+        try:
+            value = json_in(line)
+            if not isinstance(value, dict):
+                raise DamagedError(f"it holds {short(value)}")
+        except DamagedError as error:
+            raise DamagedError(
+                f"Expected {what}; {path} is damaged ({reason(error)}): move it away."
+            ) from error
         found.append(value)
     return found
 

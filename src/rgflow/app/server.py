@@ -14,6 +14,7 @@ import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse
+from gradio.route_utils import FnIndexInferError
 from starlette.routing import Mount
 
 from rgflow import __version__, trained
@@ -135,7 +136,8 @@ def make_app(
     for one in (app, inner):
         one.add_exception_handler(RequestValidationError, _refused)
         one.add_exception_handler(KeyError, _refused)  # such as events that the page doesn't have
-    for error in (AttributeError, TypeError):  # of Gradio, by forms without a file
+    # Of Gradio, by forms without a file, and events that aren't there.
+    for error in (AttributeError, TypeError, FnIndexInferError):
         inner.add_exception_handler(error, _refused)
     return app
 

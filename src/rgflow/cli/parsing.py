@@ -12,7 +12,7 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace, set_parsing_s
 
 from rgflow import __version__
 from rgflow.checks import check_at_least, check_name, check_whole
-from rgflow.files import expanded
+from rgflow.files import expanded, located
 from rgflow.outputs import Outputs
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
@@ -122,6 +122,7 @@ class Parser(ArgumentParser):
             names: Patterns of the names of its files, if these are no results of a picture each.
         """
         self.word("out", default, help)
+        self.checks.append(("out", _check_given))
         self.flag("overwrite", "also write over files that this command didn't make; never inputs")
         self.names = names
 
@@ -189,12 +190,22 @@ def _guard(parser: Parser, settings: Namespace) -> None:
     every = [value if isinstance(value, list) else [value] for value in given.values()]
     words = [expanded(word) for words in every for word in words if isinstance(word, str)]
     named = expanded(settings.out) if settings.out else None
+    for folder in {located(place) for word in words if (place := str(word).partition(":")[2])}:
+        if named and located(named).is_relative_to(folder):  # the images of folder:PATH
+            words += folder.rglob("*")
     overwrite = settings.overwrite or not named
     results = Outputs(named or Path(), words, parser.prog, overwrite=overwrite, home=named)
     results.guard()
     for pattern in parser.names:
         for path in named.glob(pattern) if named else ():
             results.check_own(path)
+
+
+def _check_given(what: str, value: str) -> None:
+    if not value:
+        raise ValueError(
+            f"Expected a value for {what}; got an empty one: is a variable of the shell unset?"
+        )
 
 
 def some(settings: Namespace, *names: str) -> dict[str, Any]:

@@ -68,14 +68,14 @@ def run(arguments: Sequence[str]) -> None:
     prepare_machine()
     flow = trained.load(settings.model).flow
     check_windows(flow)
-    examples, groups = dict[Path, str](), list[list[Path]]()
+    examples, groups = dict[int, str](), list[list[Path]]()
     for number, name in enumerate(settings.pictures):
         kind, _, which = name.partition("example:")
         path = expanded(name)
         if which and not kind:
             check_name("the example", which, EXAMPLES)
-            path = Path("examples", f"{EXAMPLES[which][0]}.png")
-            examples[path] = which
+            path = Path(f"example-{which}", f"{EXAMPLES[which][0]}.png")
+            examples[number] = which
         groups.append([path, *regions.mask_of(settings, number)])
 
     def names(number: int) -> list[str]:
@@ -83,10 +83,10 @@ def run(arguments: Sequence[str]) -> None:
         ending = path.suffix if path.suffix.lower() in LOSSLESS else ".png"
         found = [f"*{ending}", "*-before-after.png", "*-mask.png"]
         found += [f"*-{k + 1}{ending}" for k in range(settings.completions)]
-        return found + ["damaged-*.png"] * (path in examples)
+        return found + ["damaged-*.png"] * (number in examples)
 
     def repair(source: Source) -> None:
-        if which := examples.get(source.path):
+        if which := examples.get(source.number):
             picture = read(damaged(which)[0])
             write(picture.image, source.out("damaged-*.png"))
         else:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rgflow.cli.parsing import Parser, most, parse
-from rgflow.files import expanded, locked
+from rgflow.files import expanded
 from rgflow.outputs import LeftOutError, Outputs
 from rgflow.text import Screen, many, say, table
 
@@ -84,11 +84,6 @@ def run(arguments: Sequence[str]) -> None:
             result = Outputs(out, inputs, work.what(), overwrite=overwrite, home=work.folder)
             stack.enter_context(result.guarded(shared=world > 1))
             result.check(out)
-            if world > 1:
-                mine = work.folder / f"rank-{rank}"
-                mine.touch()
-                if not stack.enter_context(locked(mine)):
-                    raise ValueError(f"Expected {out} to itself; other processes write it.")
         work, old = work.begin(trained.fingerprint(flow), overwrite=settings.overwrite)
         if old:
             say(

@@ -39,6 +39,12 @@ class Shard:
     rows: Any = None
     folder: Path | None = None
 
+    @property
+    def files(self) -> Sequence[str]:
+        """The picture files; none of an archive or a set."""
+        archive = Path(self.places[0]).suffix.lower() in ARCHIVES
+        return () if archive or self.rows is not None else self.places
+
     def stamps(self) -> list[tuple[str, int, int]]:
         """Names, sizes and times of change, in nanoseconds, of the files, or of all files in the
         folder of the set. A set on the hub has none, nor have files that aren't there."""
@@ -79,20 +85,20 @@ class Shard:
     def _files(self, first: int) -> Iterator[tuple[str, Path | dict[str, Any] | Exception]]:
         """Names, and files or encoded pictures as `datasets` has them; what is wrong with an
         archive."""
-        place, file = self.places[0], Path(self.places[0])
+        place = self.places[0]
         if self.rows is not None:
             rows, column = hugging_face.encoded(self.rows, place)
             for number, row in enumerate(rows.skip(first), first):
                 yield f"{place}#{row.get('__key__', number)}", row[column]
-        elif file.suffix.lower() in ARCHIVES:
-            pictures = Archive(file)
+        elif not self.files:
+            pictures = Archive(Path(place))
             try:
                 for key, content in pictures.read(range(first, len(pictures))):
                     yield f"{place}#{key}", {"bytes": content}
             except (DamagedError, OSError) as error:
                 yield place, error
         else:
-            for place in self.places[first:]:
+            for place in self.files[first:]:
                 yield place, Path(place)
 
 
@@ -114,7 +120,7 @@ def shards(paths: Sequence[str], download: bool = False) -> list[Shard]:
             continue
         path = expanded(text)
         folder = os.path.isdir(path)
-        if len(paths) == 1 and not folder and not os.path.isfile(path):
+        if len(paths) == 1 and not os.path.lexists(path):
             raise FileNotFoundError(f"Expected a picture or a folder of them; {path} isn't there.")
         found = _inside(path) if folder else [path]  # of several, one that isn't there is a row
         if not found:

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from rgflow.checks import check_installed, out_of_memory
-from rgflow.files import replacing, settle, write_json, writing
+from rgflow.files import lock, replacing, settle, write_json, writing
 from rgflow.flow import Flow
 from rgflow.outputs import lines
 from rgflow.photographs import codecs
@@ -155,7 +155,8 @@ class Work:
         return [file for file in files if file.is_file()]
 
     def rows(self, shard: Shard) -> Iterator[Row]:
-        """The rows of a shard; those that are kept aren't made again.
+        """The rows of a shard; those that are kept aren't made again. None, if another process
+        is making them.
 
         Args:
             shard: One of the shards.
@@ -169,8 +170,13 @@ class Work:
             return
         whole, part = (self.folder / f"{shard.name}.{ending}" for ending in ("jsonl", "part"))
         if not whole.is_file():
-            first = len(lines(part, WHAT))
             with writing(part), part.open("a") as file:
+                if not lock(file.fileno()):
+                    return
+                if whole.is_file():  # by now, by another process
+                    part.unlink(missing_ok=True)
+                    return
+                first = len(lines(part, WHAT))
                 for number, (name, picture) in enumerate(
                     shard.pictures(self.background, self.most, first), first
                 ):
@@ -178,7 +184,7 @@ class Work:
                     file.write(json.dumps(self._row(name, picture, state)) + "\n")
                     file.flush()
                     state.unlink(missing_ok=True)
-            settle(part, whole)
+                settle(part, whole)
         yield from lines(whole, WHAT)
 
     def _row(self, name: str, picture: Picture | ValueError, state: Path | None) -> Row:
@@ -214,7 +220,17 @@ def collect(work: Work) -> list[Row] | None:
     files = work.finished()
     if len(files) < len(work.shards):
         return None
-    return [one for file in files for one in lines(file, WHAT)]
+    rows = list[Row]()
+    for shard, file in zip(work.shards, files, strict=True):
+        found = lines(file, WHAT)
+        names = [printable(place) for place in shard.files]
+        if names and names != [one.get("file") for one in found]:
+            raise ValueError(
+                f"Expected {file} to have a row for each of {len(names)} pictures; it was changed: "
+                "delete it."
+            )
+        rows += found
+    return rows
 
 
 def write(path: Path, rows: Sequence[Row]) -> None:
