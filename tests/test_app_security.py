@@ -27,7 +27,7 @@ from starlette.requests import Request
 from starlette.routing import Mount
 from starlette.websockets import WebSocketDisconnect
 
-from rgflow.app import album
+from rgflow.app import album, gate
 from rgflow.app.album import Album, Photo
 from rgflow.app.gate import Gate
 from rgflow.app.server import make_app
@@ -419,6 +419,22 @@ def test_bodies_are_checked_before_their_routes():
             assert client.post("/x", content=content).status_code == status
     with pytest.raises(WebSocketDisconnect), client.websocket_connect("/x"):
         pass
+
+
+def test_a_visitor_uploads_so_much_in_an_hour(monkeypatch):
+    monkeypatch.setattr(gate, "MAX_FILES", 1000)
+    monkeypatch.setattr(gate, "MAX_FILES_OF_ALL", 1500)
+    app, files = behind(), {"file": b"0" * 400}
+    clients = [
+        testclient.TestClient(app, "http://127.0.0.1", headers={"Origin": "http://127.0.0.1"})
+        for _ in range(2)
+    ]
+    for client in clients:
+        client.post("/x")
+    found = [clients[k].post("/x", files=files).status_code for k in (0, 0, 1, 0, 1)]
+    assert found == [200, 429, 200, 429, 429]
+    monkeypatch.setattr(gate, "KEPT_SECONDS", 0.0)
+    assert clients[0].post("/x", files=files).status_code == 200
 
 
 # ------------------------------------------------------------------------- temporary files

@@ -137,9 +137,9 @@ WRITERS = {
     r"\bsave_file\((?!\w+, part)": (),
     r"\.save\((?!\s*part|content|file|buffer)[^)]*(format=|kind|PNG|JPEG|GIF|TIFF)": (),
     r"write_table\((?!.*part\))|to_csv|imsave|imwrite|h5py": (),
-    r"copyfile\((?!.*part)|copytree|shutil\.move|os\.(sym)?link": (),
+    r"copyfile\((?!.*part)|copytree|shutil\.move|os\.symlink": (),
     # Folders of the page and of the cache, and a part.
-    r"os\.(replace|rename)\(|\.rename\(": ("app/scratch.py", "data/cache.py", "files.py"),
+    r"os\.(replace|rename|link)\(|\.rename\(": ("app/scratch.py", "data/cache.py", "files.py"),
 }  # fmt: skip
 """Calls that write files, other than into the `part` of `rgflow.files.replacing` or into memory,
 and the modules that may."""

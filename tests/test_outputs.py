@@ -425,11 +425,43 @@ def test_photographs_at_full_size_are_results_like_others(here, capsys):
     assert sorted(contents("o")) == [f"o/{name}" for name in found]
     picture("p/x-with-x.png")
     arguments = ["mix", "photos", "--images", "a/x.png", "b/x.png", "bad.png", "--out"]
-    refused([*arguments, "p"], capsys, "p/x-with-x.png is there")
+    before = contents("p")
+    assert main([*arguments, "p"]) == 1
+    assert "p/x-with-x.png is there" in capsys.readouterr().out
+    assert contents("p") == before
     assert main([*arguments, "q"]) == 1
     assert sorted(contents("q")) == ["q/x-with-x.png"]
     picture("r/x-level-1.png")
     refused(["levels", "photos", "--images", "a/x.png", "--out", "r"], capsys, "is there")
+
+
+def test_a_taken_name_is_left_out_and_so_is_what_is_made_meanwhile(here, capsys, monkeypatch):
+    """And pictures without damage are done, too."""
+    for k in range(3):
+        picture(f"in/{k}.png", seed=k)
+    arguments = ["repair", "in/0.png", "in/1.png", "in/2.png", *BOX, "--out", "o"]
+    picture("o/1.png", seed=9)
+    mine = Path("o/1.png").read_bytes()
+    before = os.fsync
+
+    def made_meanwhile(handle):
+        before(handle)
+        if list(Path("o").glob(".2.png.*.part")) and not Path("o/2.png").is_file():
+            Path("o/2.png").write_bytes(b"mine")
+
+    monkeypatch.setattr(os, "fsync", made_meanwhile)
+    assert main(arguments) == 1
+    monkeypatch.undo()
+    os.chdir(here)
+    said = capsys.readouterr().out
+    assert "left out: in/1.png: Expected names that are free; o/1.png is there" in said
+    assert "left out: in/2.png: Expected names that are free; o/2.png was made meanwhile" in said
+    assert Path("o/1.png").read_bytes() == mine
+    assert Path("o/2.png").read_bytes() == b"mine"
+    Image.new("RGB", (40, 40)).save("black.png")
+    for said in ("no damage was found", "1 of 1 file was done before"):
+        assert main(["repair", "black.png"]) == 0
+        assert said in capsys.readouterr().out
 
 
 def test_a_limit_of_pixels(here, capsys):

@@ -148,7 +148,7 @@ def test_killed_at_thirty_moments(settings, whole, tmp_path):
 def test_killed_before_anything_is_written(settings, whole, tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
-    for left in (".lock", ".config.yaml.1.part"):
+    for left in (".lock", f".config.yaml.{'0' * 32}.part"):
         (folder / left).touch()
     assert trained(*settings, "--out", folder, where=("opened", 1)) == -signal.SIGKILL
     (folder / "run.json").unlink()  # as if killed between the two files

@@ -23,6 +23,8 @@ MODEL_FILES = [CONFIG, WEIGHTS, CARD, PAGE]
 """All files of a model's folder."""
 PART = ".part"
 """How the names of unfinished files end."""
+OWN_PART = re.compile(rf"\.(.{{1,40}})\.[0-9a-f]{{32}}{re.escape(PART)}", re.DOTALL)
+"""The names of unfinished files of `replacing`, with the start of the file's name."""
 MAX_NAME_BYTES = 255
 """Maximum length of a file name on most file systems."""
 
@@ -69,9 +71,10 @@ def replacing(path: Path) -> Iterator[Path]:
         mode = part.stat().st_mode  # as the umask says, which not everybody honours who writes
         yield part
         part.chmod(mode)
+        new = guard is not None and not os.path.lexists(path)
         if guard:
             guard.note(path, part)
-        settle(part, path)
+        settle(part, path, new=new)
     except BaseException as error:
         with suppress(OSError):
             part.unlink()
@@ -87,15 +90,32 @@ def remove(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-def settle(part: Path, path: Path) -> None:
+def settle(part: Path, path: Path, *, new: bool = False) -> None:
     """Rename a complete file, once its content is on the disk, in place of another one.
+
+    Args:
+        part: The file.
+        path: Its name from now on.
+        new: Whether there should be nothing of that name.
 
     Raises:
         OSError: If that can't be done.
+        ValueError: If something should be new and isn't.
     """
     with part.open("r+b") as file:
         os.fsync(file.fileno())
-    os.replace(part, path)
+    try:
+        if new:
+            os.link(part, path)  # which replaces nothing, even if it came a moment ago
+            part.unlink()
+    except FileExistsError as error:
+        raise ValueError(
+            f"Expected names that are free; {path} was made meanwhile: run the same command again."
+        ) from error
+    except OSError:  # a file system without links
+        new = False
+    if not new:
+        os.replace(part, path)
     with suppress(OSError):  # the list of names, too, where the system supports that
         folder = os.open(path.parent, os.O_RDONLY)
         try:
@@ -232,7 +252,8 @@ def remove_parts(folder: Path) -> None:
     """Delete unfinished files that a killed process left in a folder and those below it."""
     for path in folder.rglob(f".*{PART}"):
         with suppress(OSError):
-            path.unlink()
+            if OWN_PART.fullmatch(path.name):
+                path.unlink()
 
 
 def expanded(path: str | Path) -> Path:

@@ -8,7 +8,6 @@ other file stays.
 import hashlib
 import json
 import os
-import re
 import shutil
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,14 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from rgflow.checks import out_of_memory, short
-from rgflow.files import GUARD, MAX_NAME_BYTES, PART, locked, writing
+from rgflow.files import GUARD, MAX_NAME_BYTES, OWN_PART, PART, locked, writing
 from rgflow.reading import DamagedError, opened, read_lines, reason
 from rgflow.text import many, say
 
 RECORD = ".rgflow.jsonl"
 """The name of a record."""
-OWN_PART = re.compile(rf"\.(.{{1,40}})\.[0-9a-f]{{32}}{re.escape(PART)}", re.DOTALL)
-"""The names of unfinished files of `rgflow.files.replacing`, with the start of the file's name."""
 CHUNK = 1 << 20
 """Bytes that are hashed at a time."""
 
@@ -48,6 +45,7 @@ class Source:
         folder: The folder of its results.
         stem: What the names of its results contain.
         key: Hash of its content and of the settings.
+        taken: Why it can't have the names of its results; empty: it can.
     """
 
     number: int
@@ -55,6 +53,7 @@ class Source:
     folder: Path
     stem: str
     key: str = ""
+    taken: str = ""
 
     def out(self, pattern: str) -> Path:
         """A result, whose name is a pattern with the stem in place of the first `*`. Of a name that
@@ -208,7 +207,7 @@ class Outputs:
                 `Source.out`.
 
         Raises:
-            ValueError: If there are other files of these names.
+            ValueError: If there is a single input, and other files of the names of its results.
         """
         once = {tuple(map(_placed, files)): k for k, files in reversed([*enumerate(groups)])}
         top = os.path.commonpath([first.parent for first, *_ in once])
@@ -226,11 +225,16 @@ class Outputs:
             taken |= names
             starts |= {(one.folder, result.name[:40].partition(".")[0]) for result in results}
             what = [self._key, self._name(folder / stem), [_digest(file) for file in files]]
-            found.append(one := replace(one, key=_hash(what)))
-            if not self.is_done(one):
+            one = replace(one, key=_hash(what))
+            try:
                 with self._of(one):
-                    for result in results:
+                    for result in results if not self.is_done(one) else ():
                         self.check(result)
+            except ValueError as error:
+                if len(once) == 1:
+                    raise
+                one = replace(one, taken=str(error))
+            found.append(one)
         for folder in {one.folder for one in found}:
             for path in folder.glob(f".*{PART}"):  # of a process that was killed
                 part = OWN_PART.fullmatch(path.name)
@@ -243,7 +247,8 @@ class Outputs:
         """Whether all results of an input are there as they were written."""
         names = self._done.get(source.key, [])
         made = [self._made.get(name) for name in names]
-        return bool(names) and made == [(source.key, _digest(self._place / name)) for name in names]
+        whole = [(source.key, _digest(self._place / name)) for name in names]
+        return source.key in self._done and made == whole
 
     def each(self, sources: Sequence[Source], work: Callable[[Source], None]) -> None:
         """Make the results of each input that isn't done; one that fails is left out.
@@ -267,6 +272,8 @@ class Outputs:
             for one in todo:
                 with self._of(one):
                     try:
+                        if one.taken:
+                            raise ValueError(one.taken)
                         work(one)
                         names = [self._name(path) for path in self._written]
                         self._note({"key": one.key, "names": names})

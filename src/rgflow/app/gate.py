@@ -21,7 +21,9 @@ import hmac
 import ipaddress
 import re
 import secrets
+import time
 from base64 import b64encode
+from collections import deque
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 
@@ -43,6 +45,8 @@ MAX_BODY = 1_000_000
 """Bytes of a body where no other limit is given: what the page of latents sends has some kB."""
 MAX_BUFFERED = 1 << 24
 """Bytes of a body that is read before its route sees any of it; larger ones are passed on."""
+MAX_FILES, MAX_FILES_OF_ALL, KEPT_SECONDS = 200_000_000, 2_000_000_000, 3600.0
+"""Bytes of files that one visitor and that all may upload while the page of latents keeps them."""
 CLOSE = {"Connection": "close"}
 """Header of refusals, so that the rest isn't read."""
 HOST = re.compile(r"(\[[0-9a-f:.]+\]|[\w.-]+)(:\d+)?", re.ASCII)
@@ -74,6 +78,7 @@ class Gate:
         self.limits = limits or {}
         self.login = auth and b"Basic " + b64encode(":".join(auth).encode())
         self.key = secrets.token_bytes()
+        self.files = deque[tuple[float, str, int]]()  # when, whose, and how many bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -131,7 +136,8 @@ class Gate:
             why = f"got one of {origin[:80]}" if origin else "got one without an Origin"
             why += ": open the page itself, and start the server with --name behind a proxy."
             raise HTTPException(403, f"Expected a request from a page of this server; {why}")
-        given, login = headers.get("authorization", "").encode(), self.login
+        way, _, proof = headers.get("authorization", "").partition(" ")
+        given, login = f"{way.capitalize()} {proof}".encode(), self.login
         if login and request.scope["path"] != OPEN and not hmac.compare_digest(given, login):
             ask = {"WWW-Authenticate": 'Basic realm="rgflow", charset="UTF-8"'}
             raise HTTPException(401, "Expected user and password.", ask)
@@ -169,12 +175,25 @@ class Gate:
                 json_in(bytes(content), finite=True)
             except DamagedError as error:
                 raise HTTPException(422, f"Expected JSON; {error}.") from error
+        elif content:
+            self._count(request.scope["visitor"], len(content))
         whole: list[Message] = [{"type": "http.request", "body": bytes(content)}]
 
         async def replayed() -> Message:
             return whole.pop() if whole else await request.receive()
 
         return replayed
+
+    def _count(self, visitor: str, size: int) -> None:
+        """Count the bytes of a file; raise an `HTTPException` if there are too many."""
+        now = time.monotonic()
+        while self.files and self.files[0][0] < now - KEPT_SECONDS:
+            self.files.popleft()
+        of_all = size + sum(each for _, _, each in self.files)
+        own = size + sum(each for _, whose, each in self.files if whose == visitor)
+        if own > MAX_FILES or of_all > MAX_FILES_OF_ALL:
+            raise HTTPException(429, "Expected fewer files within an hour: wait for a while.")
+        self.files.append((now, visitor, size))
 
 
 def _name(host: str) -> str:

@@ -170,7 +170,7 @@ def outputs(
         settings: Of the command.
         groups: For each input, the files that its results depend on.
         more: What else they depend on.
-        own: The folder of the command's own, in which earlier files may be replaced.
+        own: The folder without that option.
     """
     what = {name: value for name, value in settings.as_dict().items() if name not in NO_SETTINGS}
     named = expanded(settings.out) if settings.out else None
@@ -178,8 +178,8 @@ def outputs(
         named or own,
         [file for files in groups for file in files],
         [__version__, what, *more],
-        overwrite=settings.overwrite or not named,
-        home=named,
+        overwrite=settings.overwrite,
+        home=named or own,
     )
 
 

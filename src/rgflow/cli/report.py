@@ -48,7 +48,9 @@ def run(arguments: Sequence[str]) -> None:
     beside = trained.load(settings.beside) if settings.beside else None
     path = expanded(settings.out) if settings.out else model.folder / "report.html"
     _check_writable(path)
-    Outputs(path, [], None, overwrite=settings.overwrite or not settings.out).check(path)
+    results = Outputs(path, [], None, overwrite=settings.overwrite or not settings.out)
+    results.guard()
+    results.check(path)
     when = f"Made by rgflow {rgflow.__version__} on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     with reporting() as report:
         subject = _subject(

@@ -142,10 +142,15 @@ def shards(paths: Sequence[str], download: bool = False) -> list[Shard]:
 
 
 def _inside(folder: Path) -> list[Path]:
-    """Files with pictures in a folder and those below it, in order."""
-    endings = (*PICTURES, *ARCHIVES)
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in endings)
-    return sorted(path for path in found if not os.path.isdir(path))
+    """Files with pictures in a folder and those below it, in order, and folders that can't be
+    read."""
+    endings, closed = (*PICTURES, *ARCHIVES), list[OSError]()
+    walk = os.walk(folder, onerror=closed.append)
+    found = [Path(place, name) for place, _, names in walk for name in names]
+    return sorted(
+        [path for path in found if path.suffix.lower() in endings and not os.path.isdir(path)]
+        + [Path(error.filename) for error in closed]
+    )
 
 
 def _parts(name: str, download: bool) -> list[Shard]:
