@@ -248,6 +248,11 @@ def _one_sentence(message: str, parser: ArgumentParser) -> str:
         close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
         hint = f" (nearest: --{close[0]})" if close else ""
         return f"Expected an option that `{parser.prog} --help` lists; got {word!r}{hint}."
+    if lacking := re.search(r"argument (--\w+).*: expected (.*)", message):
+        option, what = lacking.groups()
+        return f"Expected {what} for {option}; got none (a file name with - in front needs ./)."
+    if lacking := re.search(r"arguments are required: (.*)", message):
+        return f"Expected {lacking.group(1)}; got none: see `{parser.prog} --help`."
     sentence = " ".join(line.strip(" -") for line in message.splitlines())
     return sentence.strip().rstrip(".") + "."
 
