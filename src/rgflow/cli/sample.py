@@ -36,7 +36,8 @@ def run(arguments: Sequence[str]) -> None:
     options.flag("single", "also write each image to a file of its own, samples/SEED.png")
     options.whole("columns", None, "images per row of the grid; by default the grid is square")
     options.whole("scale", 2, "edge of a drawn pixel", 1, MAX_PIXEL_EDGE)
-    options.out(None, "output folder; by default RUN/pictures", "samples*", "stages.png")
+    names = "samples.*", "samples/*.png", "stages.png"
+    options.out(None, "output folder; by default RUN/pictures", *names)
     settings = parse(options, arguments)
     check_whole("--number", settings.number, 1)
     seeds = range(settings.seed, settings.seed + settings.number)
