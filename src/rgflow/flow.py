@@ -313,9 +313,7 @@ class Flow(Hierarchy):
         return Latents(tuple(levels), self.lattice)
 
     def draw_each(
-        self,
-        seeds: Iterable[int],
-        temperature: float | Sequence[float] = 1.0,
+        self, seeds: Iterable[int], temperature: float | Sequence[float] = 1.0
     ) -> Latents:
         """Draw latents of images with a seed each, so that an image depends on its own seed alone.
         The other arguments are those of `draw`; a `ValueError` if there are no seeds."""
@@ -335,11 +333,7 @@ class Flow(Hierarchy):
         return self.bounded(self.decode(self.draw(n, temperature, generator), labels=labels))
 
     def sample_and_log_prob(
-        self,
-        n: int,
-        generator: torch.Generator | None = None,
-        *,
-        labels: Tensor | None = None,
+        self, n: int, generator: torch.Generator | None = None, *, labels: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Draw n images [N, C, H, W], as `decode` gives them, and their log-densities in nats [N],
         in one pass; gradients reach all parameters. The other arguments are those of `log_prob`.
@@ -389,15 +383,6 @@ class Flow(Hierarchy):
         flow = type(self)(config).to(self.device, self.dtype)
         flow.load_weights_from(self)
         return flow.train(self.training)
-
-    def fit_pixels(self, images: Tensor) -> None:
-        """Set what is taken from training images, uint8 [N, C, H, W], before training: with
-        `pixels="marginal"` the distribution of each channel, otherwise nothing."""
-        if self.pixels is not None:
-            self.check_images(images)
-            if (counts := self.pixels.count(images)) is not None:
-                for bijector in self.maps():
-                    bijector.fit(counts)
 
     def save_pretrained(self, folder: str | Path, storage: Storage | None = None) -> None:
         """Write weights and config into a folder (`rgflow.storing.save`)."""

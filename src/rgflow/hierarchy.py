@@ -160,6 +160,15 @@ class Hierarchy(ImageSpace):
         """All bijectors, also those within others."""
         return (module for module in self.modules() if isinstance(module, Bijector))
 
+    def fit_pixels(self, images: Tensor) -> None:
+        """Set what is taken from training images, uint8 [N, C, H, W], before training: with
+        `pixels="marginal"` the distribution of each channel, otherwise nothing."""
+        if self.pixels is not None:
+            self.check_images(images)
+            if (counts := self.pixels.count(images)) is not None:
+                for bijector in self.maps():
+                    bijector.fit(counts)
+
     def compile_maps(self, on: bool = True) -> bool:
         """Compile the kernels of maps for use within `fast`, or use the plain functions again. The
         first step then takes longer; on a CPU it needs a C++ compiler.
