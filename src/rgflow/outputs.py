@@ -258,8 +258,8 @@ class Outputs:
             work: Makes the results of one.
 
         Raises:
-            LeftOutError: In the end, if inputs were left out; if there is only one input, what was
-                wrong with it instead.
+            LeftOutError: In the end, if inputs were left out.
+            ValueError: Or whatever was wrong, if there is only one input.
             OSError: If the disk is full.
         """
         left, todo = list[str](), [one for one in sources if not self.is_done(one)]

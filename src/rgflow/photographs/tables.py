@@ -216,7 +216,11 @@ class Work:
 
 
 def collect(work: Work) -> list[Row] | None:
-    """The rows of all shards in order, from the folder; None while some aren't finished."""
+    """The rows of all shards in order, from the folder; None while some aren't finished.
+
+    Raises:
+        ValueError: If rows are of other pictures than those of the shard.
+    """
     files = work.finished()
     if len(files) < len(work.shards):
         return None
