@@ -43,7 +43,7 @@ KILLS_OF_A_FOLDER = 6
 LONGEST = 600
 """Seconds after which a command hangs."""
 OWN_FILES = 100
-"""Files of the user's in an output folder."""
+"""Number of the user's own files in an output folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,7 +191,7 @@ def noise(path: Path, width: int, height: int, random: Random) -> Path:
 
 
 def own_files(out: Path, random: Random, names: Sequence[str]) -> Snapshot:
-    """Files of the user's in the output folder, some of which may have the names of results."""
+    """The user's own files in the output folder, some with the names of results."""
     out.mkdir(exist_ok=True)
     every = [*names, *(f"own-{k:02}.{'png' if k % 2 else 'txt'}" for k in range(OWN_FILES))]
     for name in every[:OWN_FILES]:
