@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from rgflow.bijectors.averages import _folded, _unfolded
 
 from flows import OPTIONS, random_flow
 from rgflow import Blocks, FlowConfig, RGFlow, UniformPixels, WindowMap, Windows
 from rgflow.bijectors import Averages, Cellwise, MapSpec, dequantize, spec_of
-from rgflow.bijectors.averages import _folded, _unfolded
 from rgflow.bijectors.base import Context
 from rgflow.bijectors.window import MIN_SPREAD_LEVELS
 from rgflow.data import load, wallpapers

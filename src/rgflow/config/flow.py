@@ -111,7 +111,7 @@ got 'bins'.
         if self.geometry.averages and not self.map.of_levels:
             raise ValueError(
                 "Expected the map window where coarse images are averages, as these are of the "
-                f"levels of pixels; got {type(self.map).__name__}: use it, or coarse=sites."
+                f"levels of pixels; got {type(self.map).__name__}: use it, or the geometry windows."
             )
         if self.geometry.squeezes and any(
             (self.position_embedding, self.level_embedding, self.labels)

@@ -24,15 +24,7 @@ from rgflow.latents import Address
 from rgflow.model import RGFlow
 from rgflow.photographs.enlarging import from_cube
 from rgflow.photographs.pictures import Pixels, image_of
-from rgflow.photographs.scoring import (
-    averaged,
-    grids,
-    has_averages,
-    sized,
-    unaveraged,
-    window_of,
-    windows_of,
-)
+from rgflow.photographs.scoring import grids, halved, sized, window_of
 
 Progress = Callable[[float], None]
 
@@ -59,20 +51,24 @@ def _changed(
         latents: Which these are.
         progress: Called with the share of the work that is done.
     """
-    before, after, done = grids(flow, image[None]), grids(flow, image[None].clone()), 0
-    changed = False
+    before, after, done, changed = grids(flow, image[None]), image[None], 0, False
+    total = sum(len(layer.cells) for layer in flow.layers)
     for level in reversed(range(flow.levels)):
-        if level + 1 < flow.levels:
-            after[level][:, :, ::2, ::2] = unaveraged(flow, after, level + 1)
-        layers = windows_of(flow.steps[level])
+        old, new = before[level].clone(), before[level].clone()
+        if level + 1 < flow.levels:  # what the layers read that find averages in place of pixels
+            old[:, :, ::2, ::2], new[:, :, ::2, ::2] = before[level + 1], after
+        layers = flow.steps[level].cellwise
         for band in reversed([band for layer in layers for band in layer.bands(BAND)]):
+            averages = window_of(band.layer).averages
             mask = torch.as_tensor(touched(band), device=flow.device)
-            if changed or mask.any():  # otherwise all that it reads is as before
-                changed |= _rewrite(flow, before[level], after[level], band, mask, latents)
+            if changed or averages or mask.any():  # otherwise all that it reads is as before
+                was = before[level] if averages else old
+                changed |= _rewrite(flow, was, new, band, mask, latents)
             done += len(band.cells)
             if progress:
-                progress(done / image[0].numel())
-    return unaveraged(flow, after, 0)[0]
+                progress(done / total)
+        after = new
+    return after[0]
 
 
 def _rewrite(
@@ -81,17 +77,19 @@ def _rewrite(
     """Write the cells of a band that are touched, or whose context on a level's grid isn't what it
     was before; whether there are any."""
     levels, context = band.read(before)
-    _, now = band.read(after)
-    which = (context.values != now.values).any(1) | touched
-    if not which.any():
-        return False
+    own, now = band.read(after)
     window = window_of(band.layer)
-    z = latents(band, which, lambda: _latents(flow, band, before, which))
-    u = from_cube(flow.prior.to_cube(z).to(levels))
-    free = torch.ones(len(u), dtype=torch.bool, device=u.device)
-    levels[which] = window.draw_levels(levels[which], free, u, now.rows(which))[0].to(levels)
-    band.write(after, levels)
-    return True
+    which = (context.values != now.values).any(1) | touched
+    if window.averages:
+        which |= (window.averages_of(levels, context) != own).any(1)
+    if which.any():
+        z = latents(band, which, lambda: _latents(flow, band, before, which))
+        u = from_cube(flow.prior.to_cube(z).to(levels))
+        free = torch.ones(len(u), dtype=torch.bool, device=u.device)
+        levels[which] = window.draw_levels(own[which], free, u, now.rows(which))[0].to(levels)
+    if window.averages or which.any():
+        band.write(after, levels)
+    return bool(which.any())
 
 
 def _latents(flow: Flow, band: Band, grid: Tensor, which: Tensor) -> Tensor:
@@ -270,7 +268,7 @@ def coarse(flow: Flow, pixels: Pixels, level: int) -> Pixels:
     """
     small = torch.from_numpy(pixels)[None]
     for _ in range(level):
-        small = (averaged(small, 1) if has_averages(flow) else small)[:, :, ::2, ::2]
+        small = halved(small) if flow.config.geometry.averages else small[:, :, ::2, ::2]
     large = small[0].numpy().repeat(1 << level, 1).repeat(1 << level, 2)
     return large[:, : pixels.shape[1], : pixels.shape[2]]
 
