@@ -211,21 +211,23 @@ def mean_levels(params: Tensor, units: Measured) -> Tensor:
     They are those of the mixtures before these are cut into levels, less ½, which differ by what
     whole numbers add to integrals of components narrower than their step: less than ½.
     """
-    first, last = params.new_zeros(()), params.new_full((), LEVELS - 1)
-    if isinstance(units, Bounded):
-        first, last = units.low, units.high
+    if isinstance(units, Units):
+        ends = torch.zeros_like(params[:, 0]), torch.full_like(params[:, 0], LEVELS - 1)
+        units = Bounded(units.centre, units.unit, *ends)
     components = share, mean, sharp = _components(params, units)
-    a, b = (first - units.centre) / units.unit, (last + 1 - units.centre) / units.unit
+    a, b = (units.low - units.centre) / units.unit, (units.high + 1 - units.centre) / units.unit
     # ∫(x − μ)/s dσ = z σ(z) − softplus(z), z = (x − μ)/s, from the side on which σ is small.
     za, zb = (a - mean) * sharp, (b - mean) * sharp
     side = torch.copysign(za.new_ones(()), -(za + zb))
     at_a, at_b = (z * torch.sigmoid(z) - F.softplus(z) for z in (side * za, side * zb))
-    mass = _mass(a, b, components)
-    moment = (share * (at_b - at_a) / sharp + mean * mass).sum(0)
-    uniform = MARGINAL_SHARE * (last + 1 - first) / LEVELS
-    whole = (1 - MARGINAL_SHARE) * mass.sum(0) + uniform
-    found = ((1 - MARGINAL_SHARE) * moment + uniform * (a + b) / 2) / whole
-    return (found * units.unit + units.centre - 0.5).clamp(first, last)
+    moment = (share * (at_b - at_a) / sharp + mean * _mass(a, b, components)).sum(0)
+    start, end = _ends(units)
+    below, above = _mass(start, a, components).sum(0), _mass(b, end, components).sum(0)
+    moment = moment + below * (a + 0.5 / units.unit) + above * (b - 0.5 / units.unit)
+    uniform = MARGINAL_SHARE * (units.high + 1 - units.low) / LEVELS
+    found = (1 - MARGINAL_SHARE) * moment + uniform * (a + b) / 2
+    found = found / _possible(components, units)
+    return (found * units.unit + units.centre - 0.5).clamp(units.low, units.high)
 
 
 def _mass(start: Tensor, end: Tensor, components: Components) -> Tensor:

@@ -96,7 +96,8 @@ class WindowMixture(Bijector):
         seen += spec.channels if spec.square else 0
         pairs = spec.channels * (spec.channels - 1) // 2
         params = (3 * spec.channels + pairs) * components
-        self.network = WindowNetwork(max(seen, 1), hidden, blocks, params)
+        width = -(-hidden // 2) if self.averages else hidden  # of a choice among four values
+        self.network = WindowNetwork(max(seen, 1), width, blocks, params)
 
     def hidden_matrices(self) -> Iterable[Tensor]:
         return self.network.hidden_matrices()

@@ -58,7 +58,8 @@ class BlockSpins(Windows, kind="block-spins"):
             kind = Windows(period=2, reach=self.reach, boundary=self.boundary, inside=self.inside)
             return kind.layers(level, grid, top=True)
         p, near = self._period(level), range(-self.reach, self.reach + 1)
-        pixels = [(i, j) for i in near for j in near if i % 2 or j % 2]
+        next_to = range(-min(self.reach, 2), min(self.reach, 2) + 1)
+        pixels = [(i, j) for i in next_to for j in next_to if i % 2 or j % 2]
         made = [self._layer("average", level, grid, (0, 0), 2, pixels, _square((0, 0), pixels))]
         far = range(-self.coarse_reach, self.coarse_reach + 1)
         gone: set[Offset] = set()
