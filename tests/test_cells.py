@@ -185,7 +185,7 @@ def flow_of(name: str, **options: Any) -> RGFlow:
     size = {"height": lattice.height, "width": lattice.width, "levels": 2}
     if "averages" in name:  # which are of the levels of pixels
         values |= {"map": "window", "pixels": "uniform"}
-        options.pop("pixels", None)
+        options = {key: value for key, value in options.items() if key not in ("pixels", "depth")}
     made = config(**{**size, **values, **options})
     flow = RGFlow(replace(made, geometry=lattice.geometry)).double()
     randomise(flow, 0.4 if "averages" in name else 1.0)

@@ -399,7 +399,10 @@ def test_averages_have_no_distribution_of_single_pixels(use):
 # --------------------------------------------------------------------------------- other latents
 
 
-@every
+by_sites = pytest.mark.parametrize("options", [OPEN, LEVELS], ids=["plain", "levels"])
+
+
+@by_sites
 def test_mixtures_are_those_of_the_latents(options):
     """What is found cell by cell, the whole flow finds by encoding, mixing and decoding."""
     flow = random_flow(**options).resized(16, 24)
@@ -421,7 +424,28 @@ def test_mixtures_are_those_of_the_latents(options):
     assert torch.equal(mix(flow, first, second, (1, 1, 1, 1)), second)
 
 
-@every
+def test_mixtures_of_averages_keep_the_coarse_image():
+    """The average of the level that is mixed stays; without a change, so does everything."""
+    flow = random_flow(**AVERAGES)
+    first, second = noise(2, 3, 37, 24)
+    for shares in ((1,), (1, 1), (0, 0.5), (0.3,)):
+        mixed = mix(flow, first, second, shares)
+        assert (mixed != first).float().mean() > 0.4
+        assert torch.equal(grid_of(mixed, len(shares)), grid_of(first, len(shares)))
+    assert torch.equal(mix(flow, first, second, (0, 0, 0)), first)
+    assert torch.equal(mix(flow, first, second, (1,) * 5), second)
+    new = draw_level(flow, first, 1)
+    assert torch.equal(grid_of(new, 2), grid_of(first, 2))
+    assert not torch.equal(grid_of(new, 1), grid_of(first, 1))
+    found, (rows, columns) = vary(flow, first, (1, 10, 12, 1), 2.5)
+    assert torch.equal(grid_of(found, 2), grid_of(first, 2))
+    assert (found != first).any()
+    outside = torch.ones(37, 24, dtype=torch.bool)
+    outside[rows, columns] = False
+    assert torch.equal(found[:, outside], first[:, outside])
+
+
+@by_sites
 @pytest.mark.parametrize("add", by_day([False, True], [True]))
 def test_a_latent_is_varied_where_it_reaches(add, options):
     flow = random_flow(**options)

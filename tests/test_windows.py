@@ -98,7 +98,8 @@ def test_training_maps_all_levels_at_once(options):
     x, given = flow.from_images(flow.to_reals(x8))[0], flow.given(labels, 3)
 
     def one_after_another():
-        return sum(stage.log_det for stage in flow.infer(x, given))
+        visits = flow.walk(x, given, write=False)
+        return sum(visit.layer.log_det(visit.x, given) for visit in visits)
 
     found = []
     for log_det in (lambda: flow.log_det(x, given), one_after_another):
@@ -110,6 +111,8 @@ def test_training_maps_all_levels_at_once(options):
     for one, expected in zip(*found, strict=True):
         torch.testing.assert_close(one, expected, rtol=1e-9, atol=1e-9)
     with torch.no_grad():
+        whole = sum(stage.log_det for stage in flow.infer(x, given))
+        torch.testing.assert_close(whole, found[0][0], rtol=1e-9, atol=1e-9)
         torch.testing.assert_close(flow.log_det(x, given), found[0][0], rtol=1e-9, atol=1e-9)
 
 
@@ -145,7 +148,7 @@ def test_brightness_and_contrast_are_units():
         u = (levels + 0.5) / 256
         values = torch.where(u <= 0.5, u, u - 1)
         context = Context(values, values[:, :0])
-        return bijector._seen(context, values[:, :1])
+        return bijector._seen(context, values[:, :1], levels, None)
 
     (first, a), (second, b) = seen(level), seen(2 * level + 20)
     torch.testing.assert_close(second.centre, 2 * first.centre + 20)
@@ -215,7 +218,7 @@ def test_a_small_photograph_is_a_part_of_no_larger_one():
         ),
         (
             lambda: FlowConfig(geometry=BlockSpins(), pixels=UniformPixels()),
-            "map window where coarse images are averages.* got AffineMap",
+            "map window, with depth 1, where coarse images are averages.* got affine",
         ),
         (lambda: BlockSpins(period=3), "even periods"),
         (lambda: Windows(inside=(3, 3)), "open boundary where inside is given"),

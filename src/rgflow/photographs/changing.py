@@ -24,7 +24,7 @@ from rgflow.latents import Address
 from rgflow.model import RGFlow
 from rgflow.photographs.enlarging import from_cube
 from rgflow.photographs.pictures import Pixels, image_of
-from rgflow.photographs.scoring import grids, halved, sized, window_of
+from rgflow.photographs.scoring import coarse_images, halved, sized, window_of, with_coarse
 
 Progress = Callable[[float], None]
 
@@ -32,6 +32,21 @@ Progress = Callable[[float], None]
 Latents = Callable[[Band, Tensor, Callable[[], Tensor]], Tensor]
 """The new latents of some cells of a band, [k, C], given the band, the mask of these cells, and a
 function that computes their present latents."""
+
+
+class _Read:
+    """What the layers of every level read of a photograph, uint8 [C, H, W], towards the latents."""
+
+    def __init__(self, flow: RGFlow, image: Tensor) -> None:
+        self.images = coarse_images(flow, image[None])
+        pairs = zip(self.images, self.images[1:], strict=False)
+        self._with_coarse = [*(with_coarse(*pair) for pair in pairs), self.images[-1]]
+
+    def __call__(self, band: Band) -> Tensor:
+        """The grid that a band reads, [1, C, h, w]: of pixels, or with averages in the place of
+        those whose layers have put them there."""
+        averages = window_of(band.layer).averages
+        return (self.images if averages else self._with_coarse)[band.level]
 
 
 @torch.no_grad()
@@ -51,19 +66,18 @@ def _changed(
         latents: Which these are.
         progress: Called with the share of the work that is done.
     """
-    before, after, done, changed = grids(flow, image[None]), image[None], 0, False
+    before, after, done, changed = _Read(flow, image), image[None], 0, False
     total = sum(len(layer.cells) for layer in flow.layers)
     for level in reversed(range(flow.levels)):
-        old, new = before[level].clone(), before[level].clone()
-        if level + 1 < flow.levels:  # what the layers read that find averages in place of pixels
-            old[:, :, ::2, ::2], new[:, :, ::2, ::2] = before[level + 1], after
+        new = before.images[level].clone()
+        if level + 1 < flow.levels:
+            new = with_coarse(new, after)
         layers = flow.steps[level].cellwise
         for band in reversed([band for layer in layers for band in layer.bands(BAND)]):
             averages = window_of(band.layer).averages
             mask = torch.as_tensor(touched(band), device=flow.device)
             if changed or averages or mask.any():  # otherwise all that it reads is as before
-                was = before[level] if averages else old
-                changed |= _rewrite(flow, was, new, band, mask, latents)
+                changed |= _rewrite(flow, before(band), new, band, mask, latents)
             done += len(band.cells)
             if progress:
                 progress(done / total)
@@ -136,12 +150,12 @@ def mix(
     if not all(map(math.isfinite, shares)):
         raise ValueError(f"Expected finite shares; got {list(shares)}.")
     of = sized(flow, second[None])
-    other, of_level = grids(of, second[None]), [*shares, *[0.0] * of.levels]
+    other, of_level = _Read(of, second), [*shares, *[0.0] * of.levels]
 
     def latents(band: Band, which: Tensor, present: Callable[[], Tensor]) -> Tensor:
         if not (share := of_level[band.level]):
             return present()
-        theirs = _latents(of, band, other[band.level], which)
+        theirs = _latents(of, band, other(band), which)
         return theirs if share == 1 else torch.lerp(present(), theirs, share)
 
     return _changed(of, first, lambda band: of_level[band.level] != 0, latents, progress)

@@ -18,7 +18,13 @@ from rgflow.checks import check_at_least
 from rgflow.files import writing
 from rgflow.flow import Flow
 from rgflow.model import RGFlow, RGStep
-from rgflow.photographs.scoring import check_windows, grids, sized, window_of
+from rgflow.photographs.scoring import (
+    check_windows,
+    coarse_images,
+    sized,
+    window_of,
+    with_coarse,
+)
 
 FACTORS = (2, 4, 8)
 """Factors by which both edges of a photograph can grow."""
@@ -214,7 +220,7 @@ def redraw(
         (True, True)
     """
     of = sized(flow, image[None])
-    found, inside, count = grids(of, image[None]), _inside(of, hole), min(levels, of.levels)
+    found, inside, count = coarse_images(of, image[None]), _inside(of, hole), min(levels, of.levels)
     tasks: list[list[tuple[Band, Tensor]]] = [[] for _ in range(count)]
     for level, of_level in enumerate(tasks):
         for band in _bands(of.steps[level]):
@@ -224,9 +230,8 @@ def redraw(
                 of_level.append((band, torch.from_numpy(marked.flatten()).to(flow.device)))
     done, total = 0, sum(int(free.sum()) for of_level in tasks for _, free in of_level)
     for level in reversed(range(count)):
-        grid = found[level].clone()
-        if not of.steps[level].top:
-            grid[:, :, ::2, ::2] = found[level + 1]
+        top = of.steps[level].top
+        grid = found[level].clone() if top else with_coarse(found[level], found[level + 1])
         for band, free in tasks[level]:
             every, context = band.read(grid)
             values = every[free]

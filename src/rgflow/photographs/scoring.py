@@ -90,19 +90,26 @@ def halved(images: Tensor) -> Tensor:
     return ((total + n // 2) // n).to(torch.uint8)
 
 
-def grids(flow: RGFlow, images: Tensor) -> list[Tensor]:
-    """What the layers of every level write and read, uint8 [N, C, rows, columns], level 0 first:
-    the images, and the coarse images of every level, new tensors.
+def coarse_images(flow: RGFlow, images: Tensor) -> list[Tensor]:
+    """What comes to every level, uint8 [N, C, rows, columns], level 0 first: the images, and their
+    averages or every second site, level by level.
 
     Args:
         flow: Of the images' size.
         images: uint8 [N, C, H, W].
     """
-    found = [images.clone()]
+    found = [images]
     for _ in range(flow.levels - 1):
         averages = flow.config.geometry.averages
-        found.append(halved(found[-1]) if averages else found[-1][:, :, ::2, ::2].clone())
+        found.append(halved(found[-1]) if averages else found[-1][:, :, ::2, ::2])
     return found
+
+
+def with_coarse(grid: Tensor, coarse: Tensor) -> Tensor:
+    """A level's grid [N, C, h, w], with the next coarse image at the sites that go up."""
+    grid = grid.clone()
+    grid[:, :, ::2, ::2] = coarse
+    return grid
 
 
 @torch.no_grad()
