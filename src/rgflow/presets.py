@@ -18,7 +18,7 @@ from rgflow.config import (
     UniformPixels,
     WindowMap,
 )
-from rgflow.geometries import Blocks, Squeeze, Windows
+from rgflow.geometries import Blocks, BlockSpins, Squeeze, Windows
 from rgflow.objectives import PathGradient
 
 _PAPER = TrainConfig(model=FlowConfig(map=AffineMap(depth=(8, 6, 4, 2)), compute_dtype="auto"))
@@ -156,6 +156,11 @@ PRESETS: dict[str, TrainConfig] = {
     "msds2-best": replace(_BEST, data="msds2"),
     "patches-best": replace(_BEST, data="patches", flip=True),
     "photos": replace(_PHOTOS, data="wallpapers"),
+    "photos-averages": replace(
+        _PHOTOS,
+        data="wallpapers",
+        model=replace(_PHOTOS.model, geometry=BlockSpins(boundary="open")),
+    ),
     "photos-64": replace(
         _PHOTOS,
         data="wallpapers",
@@ -179,7 +184,8 @@ PRESETS: dict[str, TrainConfig] = {
     "msds2-realnvp": replace(_REAL_NVP, data="msds2"),
 }
 """Every preset by name. `photos…` and `…-windows` are of overlapping windows, the former with one
-set of weights for all levels, so of images of any size. `…-small` is the paper's architecture
+set of weights for all levels, so of images of any size; the coarse images of `photos-averages` are
+averages, those of the others every second pixel. `…-small` is the paper's architecture
 at a size for a CPU. `…-best` is a tree of blocks on the tiles of MSDS, with mixtures from coarse to
 fine, `…-m4` is the same with the paper's blocks and levels, though without disentanglers, and
 `…-fast` has couplings on the unit cube. `free-…`, `ising-…` and `phi4-…` learn lattice fields from
