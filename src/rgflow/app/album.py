@@ -58,11 +58,13 @@ class Photo:
     Attributes:
         name: Of the file.
         picture: As it was opened.
-        original: What a flow sees of it, [C, H, W] with as many channels as the flow has.
+        original: What a flow sees of it, [C, H, W] with as many channels as the flow has; of a
+            picture that was enlarged, what `before` names.
         now: The same after all changes.
         changed: The pixels that were changed, [H, W].
         lossy: How its file was compressed, if with loss.
         made: What a saved file is called besides the name.
+        before: What `original` is, if not the picture as it was opened.
         visitor: Who opened it.
         used: When it was used last, by `time.monotonic`.
         second: The pixels of a picture to mix it with, of the same shape.
@@ -79,6 +81,7 @@ class Photo:
     changed: Mask
     lossy: Lossy | None = None
     made: str = "repaired"
+    before: str = ""
     visitor: str = ""
     used: float = 0.0
     second: Pixels | None = None
@@ -91,16 +94,20 @@ class Photo:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
-    def of(cls, name: str, picture: Picture, seen: Pixels, **more: Any) -> "Photo":
+    def of(
+        cls, name: str, picture: Picture, seen: Pixels, original: Pixels | None = None, **more: Any
+    ) -> "Photo":
         """A picture that has just been opened.
 
         Args:
             name: Of the file.
             picture: The picture, H×W pixels.
             seen: What a flow sees of it, [C, H, W].
+            original: To compare it with, if not the same.
             more: Other attributes.
         """
-        return cls(name, picture, seen, seen.copy(), np.zeros(seen.shape[1:], dtype=bool), **more)
+        original, unchanged = seen if original is None else original, np.zeros(seen.shape[1:], bool)
+        return cls(name, picture, original, seen.copy(), unchanged, **more)
 
     def facts(self, key: str) -> dict[str, Any]:
         """What the page knows of it; `key` is its name in the album."""
@@ -113,6 +120,7 @@ class Photo:
             "notes": "; ".join(self.picture.notes),
             "lossy": self.lossy.kind if self.lossy else None,
             "lossless": lossless_for(self.picture.image.mode),
+            "before": self.before,
             "version": self.version,
         }
 
