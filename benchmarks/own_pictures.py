@@ -86,7 +86,7 @@ def main() -> None:
             "pictures": rows,
         }
         print(kind, found[kind]["mean"])
-    write(arguments.out, minutes=arguments.minutes, kinds=found)
+        write(arguments.out, minutes=arguments.minutes, kinds=found)
 
 
 def learned(pictures: list[Pixels], folder: Path, minutes: float) -> Run:

@@ -327,7 +327,7 @@ def test_from_the_command_line(first, tmp_path, capsys):
 
 def test_photographs_of_a_folder_are_learned_from_where_photos_ends(capsys):
     folder = ["--data", "folder:pictures", "--steps", "1"]
-    mine = {"pretrained: photos", "lr: 0.0004", "patience: 3", "flip: true", "  height: 32"}
+    mine = {"pretrained: photos", "lr: 0.0015", "patience: 3", "flip: true", "  height: 32"}
     assert mine <= set(printed(capsys, "photos", *folder))
     large = printed(capsys, "photos-64", *folder)
     assert {"pretrained: photos", "  height: 64", "  levels: 5", "batch_size: 4"} <= set(large)
