@@ -250,6 +250,8 @@ def test_coarse_images_are_averages(client):
     name, expected = upload(client, image), image
     for level in range(1, 10):
         expected = expected.reduce(2)
+        if level not in (1, 4, 9):
+            continue
         found = []
         for column in range(3):
             where = f"row=1&column={column}&zoom=0&level={level}"
