@@ -58,8 +58,7 @@ class Photo:
     Attributes:
         name: Of the file.
         picture: As it was opened.
-        original: What a flow sees of it, [C, H, W] with as many channels as the flow has; of a
-            picture that was enlarged, what `before` names.
+        original: What a flow sees of it, [C, H, W] with as many channels as the flow has.
         now: The same after all changes.
         changed: The pixels that were changed, [H, W].
         lossy: How its file was compressed, if with loss.
@@ -94,20 +93,16 @@ class Photo:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
-    def of(
-        cls, name: str, picture: Picture, seen: Pixels, original: Pixels | None = None, **more: Any
-    ) -> "Photo":
+    def of(cls, name: str, picture: Picture, seen: Pixels, **more: Any) -> "Photo":
         """A picture that has just been opened.
 
         Args:
             name: Of the file.
             picture: The picture, H×W pixels.
             seen: What a flow sees of it, [C, H, W].
-            original: To compare it with, if not the same.
             more: Other attributes.
         """
-        original, unchanged = seen if original is None else original, np.zeros(seen.shape[1:], bool)
-        return cls(name, picture, original, seen.copy(), unchanged, **more)
+        return cls(name, picture, seen, seen.copy(), np.zeros(seen.shape[1:], dtype=bool), **more)
 
     def facts(self, key: str) -> dict[str, Any]:
         """What the page knows of it; `key` is its name in the album."""

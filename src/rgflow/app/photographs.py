@@ -9,6 +9,7 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
@@ -20,7 +21,7 @@ from fastapi.responses import HTMLResponse, StreamingResponse
 from rgflow.app.album import Album, Photo, Pixels
 from rgflow.app.data_urls import mask_url, png
 from rgflow.app.flows import Flows
-from rgflow.app.jobs import Jobs, Tell
+from rgflow.app.jobs import Jobs
 from rgflow.app.page import static
 from rgflow.app.regions import Region
 from rgflow.app.saving import lossy, saved
@@ -180,12 +181,10 @@ class Photographs:
         photo, task = self.album[name], TASKS.get(what)
         if task is None:
             raise HTTPException(404, f"Expected one of {', '.join(TASKS)}; got another.")
-
-        def work(tell: Tell) -> dict[str, Any]:
-            flow = self.flows(averages=task in OF_AVERAGES)
-            return task(Task(flow, self.album, photo, region, tell))
-
-        return self.jobs.start(photo, work)
+        flow = partial(self.flows, averages=task in OF_AVERAGES)
+        return self.jobs.start(
+            photo, lambda tell: task(Task(flow(), self.album, photo, region, tell))
+        )
 
     def stop(self, name: str) -> None:
         """End the computation under way."""

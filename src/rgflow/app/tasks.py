@@ -248,17 +248,12 @@ def enlarge(task: Task) -> dict[str, Any]:
     large = enlarging.enlarge(flow, image, factor, progress=task.progress).cpu().numpy()
     was, seen = photo.picture, as_seen(photo.now, len(photo.picture.seen))
     now = Picture(seen, photo.exported(), was.notes, was.behind)
+    picture = now.enlarged(large, averages=averages)
     new = Photo.of(
-        photo.name,
-        now.enlarged(large, averages=averages),
-        large,
-        # Which others lie half a pixel beside.
-        changing.fitted(photo.now, *large.shape[1:]) if averages else None,
-        lossy=photo.lossy,
-        made="enlarged",
-        before="Lanczos" if averages else "",
-        visitor=photo.visitor,
+        photo.name, picture, large, lossy=photo.lossy, made="enlarged", visitor=photo.visitor
     )
+    if averages:  # otherwise the result lies half a pixel beside
+        new.original, new.before = changing.fitted(photo.now, *large.shape[1:]), "Lanczos"
     return new.facts(task.album.add(new))
 
 
