@@ -62,6 +62,12 @@ def damaged(image):
     return hole
 
 
+@pytest.fixture(autouse=True)
+def few_tiles(monkeypatch):
+    monkeypatch.setattr(adapting, "TILES", 8)
+    monkeypatch.setattr(adapting, "LEAST", 64)
+
+
 @pytest.fixture(scope="module")
 def photos():
     return load_flow("photos")
@@ -207,11 +213,10 @@ def test_several_pictures_are_learned_together():
 
 
 @pytest.mark.parametrize("hole", [False, True])
-def test_the_same_seed_and_steps_give_the_same_weights(photos, chelsea, hole):
-    mask = damaged(chelsea) if hole else None
+def test_the_same_seed_and_steps_give_the_same_weights(chelsea, hole):
+    mask, flow = damaged(chelsea) if hole else None, random_flow(**OPEN)
     first, again, other = (
-        weights(adapt(photos, chelsea, mask, steps=4 if hole else 2, seed=seed).flow)
-        for seed in (0, 0, 1)
+        weights(adapt(flow, chelsea, mask, steps=4, seed=seed).flow) for seed in (0, 0, 1)
     )
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
@@ -320,13 +325,12 @@ def coding(monkeypatch):
 @every
 @pytest.mark.parametrize("passes", [0, 3])
 def test_a_score_is_the_length_of_a_file_that_is_read_back(coding, options, passes):
-    image = waves(50, 37)
-    # As a coder gives no level less than 2^-24, and a random flow does.
-    flow = adapt(random_flow(**options), image, steps=60).flow
+    flow, image = random_flow(**options), waves(50, 37)
     file = coding.encode(flow, image, passes)
     assert torch.equal(coding.decode(flow, file, image.shape, passes), image)
     promised = score(flow, image, passes)[0].total.item()
-    assert 32 * len(file) == pytest.approx(promised, rel=5e-3, abs=64)
+    # A coder gives no level less than 2^-24, so a random flow's files may be shorter.
+    assert 0.98 * promised < 32 * len(file) < 1.005 * promised + 64
 
 
 def test_repair_says_what_was_learned_and_keeps_it(tmp_path, chelsea, monkeypatch, capsys):

@@ -70,7 +70,6 @@ def restored(
             flow, image, hole, steps=steps, seconds=seconds, sweeps=sweeps, progress=progress
         )
     if not found.after < found.before:
-        say(f"{name}: nothing to learn was found in the picture.")
         return whole, flow
     say(
         f"{name}: the model has learned the picture: known pixels held out take {found.after:.2f} "

@@ -44,7 +44,7 @@ SQUARE, HELD_OUT = 16, 0.12
 """Edge of the squares that are held out, in pixels, and their share."""
 MOST_SITES = 1 << 18
 """Sites of a layer and a picture that are learned, at most."""
-LEAST, MOST_HELD_OUT = 256, 4096
+LEAST, MOST_HELD_OUT = 128, 4096
 """Windows that have to be held out, and at most."""
 CHECK, PATIENCE = 50, 6
 """Steps after which a map is judged, and judgements without a gain after which it stops."""
@@ -278,9 +278,9 @@ def adapt(
             map.load_state_dict(lesson.weights)
     if of is not copy:
         copy.load_weights_from(of)
-    count = max(len(learned), 1)
     before, after = (
-        sum(getattr(lesson, name) for lesson in learned) / count for name in ("before", "best")
+        float(np.mean([getattr(lesson, name) for lesson in learned] or [math.nan]))
+        for name in ("before", "best")
     )
     return Adapted(copy, before, after, taken)
 
