@@ -26,7 +26,8 @@ from torch import Tensor
 from rgflow import RGFlow, data, load_flow
 from rgflow.data.patches import PHOTOGRAPHS, photograph
 from rgflow.photographs.prequential import Prequential, bands, score
-from rgflow.photographs.scoring import grids, sized, unaveraged
+from rgflow.photographs.scoring import sized
+from rgflow.photographs.surroundings import Grids
 from rgflow.training.run import git_state
 
 Code = Callable[[NDArray[np.float32], NDArray[np.int32]], NDArray[np.int32]]
@@ -44,24 +45,29 @@ def walk(flow: RGFlow, image: Tensor, passes: int, code: Code) -> Tensor:
         code: Writes, or reads, the levels of one channel at some pixels.
     """
     of = sized(flow, image[None])
-    state = Prequential(of, [grid[0] for grid in grids(of, image[None])], passes)
-    found = [around.grid[None] for around in state.around]
-    for level, of_level in bands(of, state):
-        if level + 1 < of.levels:
-            found[level][:, :, ::2, ::2] = unaveraged(of, found, level + 1)
+    grids = Grids(of, image)
+    state, above = Prequential(of, grids, passes), None
+    for level, of_level in zip(reversed(range(of.levels)), bands(of), strict=True):
+        pixels, known = grids.images[level].grid, grids.known[level].grid
+        if above is not None:
+            known[:, ::2, ::2] = above
         for band in of_level:
             for part in band:
                 for map, sites, levels, whole in state.read(part):
                     context = replace(whole, values=cube(whole.values))
+                    average = known[:, *sites.T].T.to(of.dtype) if map.averages else None
                     for channel in range(len(image)):
                         before = levels[:, :channel].to(of.dtype)
-                        p = np.ascontiguousarray(map.probabilities(context, before).numpy())
-                        new = code(p, levels[:, channel].numpy().astype(np.int32))
-                        levels[:, channel] = torch.from_numpy(new)
-                    found[level][0][:, *sites.T] = levels.T
+                        p = map.probabilities(context, before, average).float().numpy()
+                        old = levels[:, channel].numpy().astype(np.int32)
+                        levels[:, channel] = torch.from_numpy(code(np.ascontiguousarray(p), old))
+                    pixels[:, *sites.T] = levels.T
+                    if not map.averages:
+                        known[:, *sites.T] = levels.T
             for part in band:
                 state.learn(part)
-    return unaveraged(of, found, 0)[0]
+        above = pixels
+    return grids.images[0].grid
 
 
 def cube(levels: Tensor) -> Tensor:

@@ -3,15 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 from annotated_types import Ge, Le, Len
 
-from rgflow.cells import Boundary, Cells, Geometry, Offset, Sublattice, fitting, square
+from rgflow.cells import Boundary, Cells, Geometry, Offset, Square, Sublattice, fitting
 from rgflow.checks import MAX_LEVELS, MAX_SIZE
 from rgflow.kinds import FROM_LEVEL, config
 
-Coarse = Literal["sites", "averages"]
 Positive = Annotated[int, Ge(1)]
 MAX_PERIOD = 32
 """Maximum period: finding the phases of larger ones takes minutes."""
@@ -34,9 +33,6 @@ class Windows(Geometry, kind="windows"):
         inside: Rows and columns of images that there are, where the boundary is open; the rest,
             below and at the right, only makes a size that fits: it is never read, and stays as it
             is. None: all.
-        coarse: What goes on to the next level: `"sites"`, every second one both ways as it is, or
-            `"averages"`, to which each level first maps its squares of 2×2 sites, reversibly
-            (`rgflow.bijectors.averages`). Squares that the edge of an image cuts stay as they are.
 
     Raises:
         ValueError: If a value isn't one of these.
@@ -54,25 +50,17 @@ class Windows(Geometry, kind="windows"):
     reach: Annotated[int, Ge(0), Le(MAX_SIZE)] = 2
     boundary: Boundary = "periodic"
     inside: tuple[Positive, Positive] | None = None
-    coarse: Coarse = "sites"
 
     def __post_init__(self) -> None:
         if self.inside is not None and self.periodic:
             raise ValueError("Expected an open boundary where inside is given; got periodic.")
 
     def in_words(self) -> str:
-        after = " after averages" if self.averages else ""
-        return (
-            f"windows of {2 * self.reach + 1}² sites in {self.least_layers} phases a level{after}"
-        )
+        return f"windows of {2 * self.reach + 1}² sites in {self.least_layers} phases a level"
 
     @property
     def periodic(self) -> bool:
         return self.boundary == "periodic"
-
-    @property
-    def averages(self) -> bool:
-        return self.coarse == "averages"
 
     @property
     def periods(self) -> tuple[int, ...]:
@@ -111,52 +99,38 @@ class Windows(Geometry, kind="windows"):
         return replace(self, inside=inside), (grid[0], grid[1])
 
     def layers(self, level: int, grid: tuple[int, int], top: bool) -> Sequence[Cells]:
-        """One layer per phase; at the top also one per coarse sublattice; below it, if coarse
-        images are averages, the averaging layer first."""
+        """One layer per phase, and at the top also one per coarse sublattice."""
         p = self._period(level)
         shifts = list(phases(p))
         every = [(y, x) for y in range(p) for x in range(p)]
         shifts += [at for at in every if top and at not in shifts]
+        near = range(-self.reach, self.reach + 1)
+        gone: set[Offset] = set()
+        made = []
+        for k, (y, x) in enumerate(shifts):
+            gone.add((y, x))
+            around = [(i, j) for i in near for j in near if ((y + i) % p, (x + j) % p) not in gone]
+            made.append(self._layer(f"layer {k}", level, grid, (y, x), p, around))
+        return made
+
+    def _layer(
+        self,
+        name: str,
+        level: int,
+        grid: Offset,
+        start: Offset,
+        step: int,
+        around: Sequence[Offset],
+        square: Square | None = None,
+    ) -> Sublattice:
+        """Cells that write one site each, and read those around it."""
         extent = grid
         if self.inside is not None:
             rows, columns = (-(-edge // 2**level) for edge in self.inside)
             extent = min(rows, grid[0]), min(columns, grid[1])
-        gone: set[Offset] = set()
-        made: list[Cells] = []
-        if self.averages and not top:
-            made.append(Squares(level, grid, extent, periodic=self.periodic))
-        near = range(-self.reach, self.reach + 1)
-        for k, (y, x) in enumerate(shifts):
-            gone.add((y, x))
-            around = [(i, j) for i in near for j in near if ((y + i) % p, (x + j) % p) not in gone]
-            made.append(
-                Sublattice(
-                    f"layer {k}", level, grid, (y, x), p, fitting(extent, (y, x), p),
-                    ((0, 0), *around), 1, periodic=self.periodic, extent=extent,
-                )
-            )  # fmt: skip
-        return made
-
-
-class Squares(Sublattice):
-    """The squares of 2×2 sites of a level, each of which writes its average where a site goes up,
-    and differences elsewhere.
-
-    Args:
-        level: As of `Cells`, like all others.
-
-    Example:
-        >>> squares = Squares(0, (4, 6), (3, 5), periodic=False)
-        >>> squares.shape, squares.map
-        ((1, 2), 'averages')
-    """
-
-    map = "averages"
-
-    def __init__(self, level: int, grid: Offset, extent: Offset, *, periodic: bool) -> None:
-        super().__init__(
-            "averages", level, grid, (0, 0), 2, fitting(extent, (0, 0), 2, 2, periodic),
-            square(2), 4, periodic=periodic, groups=4, extent=extent,
+        return Sublattice(
+            name, level, grid, start, step, fitting(extent, start, step), ((0, 0), *around), 1,
+            periodic=self.periodic, extent=extent, square=square,
         )  # fmt: skip
 
 

@@ -27,8 +27,8 @@ from rgflow.checks import check_at_least, check_whole
 from rgflow.flow import Flow
 from rgflow.model import RGFlow
 from rgflow.photographs.restoring import SWEEPS, check_hole, restore
-from rgflow.photographs.scoring import check_windows, grids, has_averages, sized, windows_of
-from rgflow.photographs.surroundings import Surroundings, reach
+from rgflow.photographs.scoring import check_windows, sized
+from rgflow.photographs.surroundings import Grids, Surroundings, reach
 from rgflow.repair.windows import window_of
 
 BATCH = 128
@@ -131,7 +131,7 @@ def draw(sources: Sequence[Source], generator: torch.Generator) -> tuple[Tensor,
 def site_unit(flow: Flow) -> int:
     """How far a layer's sites have to be from others that its map can learn from: where coarse
     images are averages, one place of a square isn't like the others."""
-    return 2 if has_averages(flow) else 1
+    return 2 if flow.config.geometry.averages else 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,7 +193,7 @@ class _Lesson:
 
 def adapt(
     flow: Flow,
-    images: Tensor | Sequence[Tensor],
+    image: Tensor,
     hole: Mask | None = None,
     *,
     steps: int | None = None,
@@ -203,7 +203,7 @@ def adapt(
 ) -> Adapted:
     """A copy of a flow that has learned a picture.
 
-    Without a hole, all maps learn all levels of one or more pictures. With one, only the map that
+    Without a hole, all maps learn all levels of the picture. With one, only the map that
     `restore` uses learns, for this hole: it predicts known pixels around it, half of them where the
     same damage, moved there, was restored, as then their windows hold estimates too.
 
@@ -213,7 +213,7 @@ def adapt(
 
     Args:
         flow: A flow of windows, of any size.
-        images: The picture, uint8 [C, H, W], or several.
+        image: The picture, uint8 [C, H, W].
         hole: What is missing in the picture, [H, W], and holds estimates, as of `restore`.
         steps: Number of steps of every map, of `BATCH` windows.
         seconds: Time; without either, nothing is learned.
@@ -233,15 +233,13 @@ def adapt(
     most, longest = check_whole("steps", steps or 0, 0), seconds or 0.0
     check_at_least("seconds", longest, 0)
     copy, start, taken = deepcopy(check_windows(flow)), time.perf_counter(), 0
-    pictures = [images] if isinstance(images, Tensor) else images
     if not most and not longest:
         return Adapted(copy, math.nan, math.nan, 0)
     of, random = copy, np.random.default_rng(seed)
-    if hole is not None:
-        hole = check_hole(pictures[0], hole)
+    if hole is None:
+        of = sized(copy, image[None])
     else:
-        edges = [max(image.shape[axis] for image in pictures) for axis in (1, 2)]
-        of = sized(copy, pictures[0].new_empty(1, len(pictures[0]), *edges))
+        hole = check_hole(image, hole)
     lessons: dict[WindowMixture, _Lesson] = {}
     learned = list[_Lesson]()
 
@@ -250,11 +248,7 @@ def adapt(
         return min(max(of_time, taken / most if most else 0.0), 1.0)
 
     with suppress(KeyboardInterrupt):
-        found = (
-            _whole(of, pictures, random)
-            if hole is None
-            else _damaged(of, pictures[0], hole, random)
-        )
+        found = _whole(of, image, random) if hole is None else _damaged(of, image, hole, random)
         for source, held in found:
             map = window_of(source.layer)
             if map not in lessons:
@@ -329,25 +323,18 @@ def restore_adapted(
     return ((usual.int() + other + 1) // 2).to(torch.uint8), adapted
 
 
-def _whole(
-    of: RGFlow, images: Sequence[Tensor], random: np.random.Generator
-) -> Iterator[tuple[Source, bool]]:
-    """Windows of all levels of pictures, and whether they are held out."""
-    for image in images:
-        held = _squares(image.shape[1:], random)
-        for level, grid in enumerate(grids(sized(of, image[None]), image.to(of.device)[None])):
-            layers = windows_of(of.steps[level])
-            around = Surroundings(grid[0], reach(layers))
-            for layer in layers:
-                for kept in (False, True):
-                    mask = held[:: 1 << level, :: 1 << level] == kept
-                    assert isinstance(layer.cells, Sublattice)
-                    i, j = np.array(layer.cells.start) % (unit := site_unit(of))
-                    own = np.zeros_like(mask)
-                    own[i::unit, j::unit] = True
-                    if (mask := mask & own).any():
-                        sites = _some(mask, random)
-                        yield Source(layer, around, sites, share=float(mask.sum())), kept
+def _whole(of: RGFlow, image: Tensor, random: np.random.Generator) -> Iterator[tuple[Source, bool]]:
+    """Windows of all levels of a picture, and whether they are held out."""
+    grids, squares, unit = Grids(of, image), _squares(image.shape[1:], random), site_unit(of)
+    for layer in of.layers:
+        assert isinstance(layer.cells, Sublattice)
+        scale = 1 << layer.cells.level
+        (i, j), own = layer.cells.start, np.zeros_like(held := squares[::scale, ::scale])
+        own[i % unit :: unit, j % unit :: unit] = True
+        for kept in (False, True):
+            if (mask := own & (held == kept)).any():
+                sites, share = _some(mask, random), float(mask.sum())
+                yield Source(layer, grids.of(layer), sites, share=share), kept
 
 
 def _damaged(
@@ -355,7 +342,7 @@ def _damaged(
 ) -> Iterator[tuple[Source, bool]]:
     """Windows around a hole, and where the same damage is moved to, and whether they are held
     out."""
-    held, layer = _squares(hole.shape, random), windows_of(of.steps[0])[0]
+    held, layer = _squares(hole.shape, random), of.steps[0].cellwise[0]
     margin, shape = reach([layer]), hole.shape
     edges = [min(TILE, size) for size in shape]
     padded, missing = np.pad(hole, TILE), np.argwhere(hole)

@@ -29,8 +29,8 @@ from rgflow.checks import check_whole
 from rgflow.flow import Flow
 from rgflow.model import RGFlow
 from rgflow.photographs.adapting import BATCH, LEAST, Learner, site_unit
-from rgflow.photographs.scoring import Bits, Done, check_windows, grids, sized, windows_of
-from rgflow.photographs.surroundings import Surroundings, reach
+from rgflow.photographs.scoring import Bits, Done, check_windows, sized
+from rgflow.photographs.surroundings import Grids, reach
 from rgflow.repair.windows import window_of
 
 ROWS = 32
@@ -75,14 +75,13 @@ class Part:
             yield (at * cells.step + at.new_tensor(cells.start)).to(self.layer.code.device)
 
 
-def parts(layers: Sequence[Cellwise], height: int) -> Iterator[list[Part]]:
+def parts(layers: Sequence[Cellwise]) -> Iterator[list[Part]]:
     """The bands of a level: the parts of each, in the order of generation.
 
     Args:
         layers: Of the level, in the order of inference.
-        height: Rows of its grid.
     """
-    margin, begun = reach(layers), dict[Cellwise, int]()
+    margin, begun, height = reach(layers), dict[Cellwise, int](), layers[0].cells.extent[0]
     for number in range(-(-(height + margin * (len(layers) - 1)) // ROWS)):
         band = list[Part]()
         known = ROWS * (number + 1) - margin * len(layers)
@@ -104,32 +103,26 @@ class Prequential:
 
     Args:
         flow: Of the photograph's size.
-        grids: What the windows of every level read and write, uint8 [C, h, w], level 0 first, as of
-            `rgflow.photographs.scoring.grids`; they are copied.
+        grids: The grids of the photograph, as far as a decoder knows them.
         passes: How often every site is learned, on average.
-
-    Attributes:
-        around: The grids; a decoder writes into them.
     """
 
-    def __init__(self, flow: RGFlow, grids: Sequence[Tensor], passes: int) -> None:
+    def __init__(self, flow: RGFlow, grids: Grids, passes: int) -> None:
         self.passes, self.unit = check_whole("passes", passes, 0), site_unit(flow)
-        layers = [layer for step in flow.steps for layer in windows_of(step)]
-        self.around = [Surroundings(grid, reach(layers)) for grid in grids]
-        maps = dict.fromkeys(map(window_of, layers))
+        maps = dict.fromkeys(map(window_of, flow.layers))
+        self._grids, self._due = grids, dict.fromkeys(maps, 0.0)
         self._learners = {map: Learner(deepcopy(map), seed) for seed, map in enumerate(maps)}
-        self._due = dict.fromkeys(maps, 0.0)
 
     def read(self, part: Part) -> Iterator[tuple[WindowMixture, Tensor, Tensor, Context]]:
         """What predicts a part, as it is now; and the sites [k, 2], levels [k, C] and context of
         its cells, some at a time."""
-        map, around = self._learners[window_of(part.layer)].average, self.around[part.level]
+        map, around = self._learners[window_of(part.layer)].average, self._grids.of(part.layer)
         for sites in part.sites():
             yield map, sites, *around.read(part.layer, sites)
 
     def learn(self, part: Part) -> None:
         """Learn from all that is known after the band of a part."""
-        around, map = self.around[part.level], window_of(part.layer)
+        around, map = self._grids.of(part.layer), window_of(part.layer)
         size, learner = (part.known, around.grid.shape[2]), self._learners[map]
         if math.prod(size) < LEAST:
             return
@@ -185,7 +178,7 @@ def score(
         passes: How often every site is learned, on average; 0 gives `rgflow.photographs.bits`.
         done: What an earlier, interrupted call reported to `progress`. Maps whose parts are all
             there don't learn again, so the flow lacks what they had learned.
-        progress: Called after every part with its name, its bits, and the share of pixels so far.
+        progress: Called after every part with its name, its bits, and the share of cells so far.
 
     Raises:
         ValueError: If the flow can't take such an image, or `passes` is negative.
@@ -199,10 +192,11 @@ def score(
         True
     """
     of = sized(flow, image[None])
-    state = Prequential(of, [grid[0] for grid in grids(of, image[None].to(of.device))], passes)
+    state = Prequential(of, Grids(of, image), passes)
     plan: dict[WindowMixture, list[Part]] = {}
-    for part in (part for _, level in bands(of, state) for band in level for part in band):
+    for part in (part for level in bands(of) for band in level for part in band):
         plan.setdefault(window_of(part.layer), []).append(part)
+    cells = sum(len(layer.cells) for layer in of.layers)
     levels, so_far, done = torch.zeros(1, of.levels, dtype=torch.float64), 0, done or {}
     with one_thread():
         for mine in plan.values():
@@ -219,16 +213,15 @@ def score(
                 levels[:, part.level] += found
                 so_far += part.count
                 if progress:
-                    progress(part.name, found, so_far / image[0].numel())
+                    progress(part.name, found, so_far / cells)
     state.finish()
     learned = deepcopy(check_windows(flow))
     learned.load_weights_from(of)
     return Bits(levels, image.numel()), learned
 
 
-def bands(flow: RGFlow, state: Prequential) -> Iterator[tuple[int, list[list[Part]]]]:
-    """The levels of a photograph, the highest first, and the bands of each (`parts`): the order in
-    which they can be decoded."""
-    for level in reversed(range(flow.levels)):
-        height = state.around[level].grid.shape[1]
-        yield level, list(parts(windows_of(flow.steps[level]), height))
+def bands(flow: RGFlow) -> Iterator[list[list[Part]]]:
+    """The bands (`parts`) of every level of a flow of the photograph's size, the highest first: the
+    order in which they can be decoded."""
+    for step in reversed(flow.steps):
+        yield list(parts(step.cellwise))

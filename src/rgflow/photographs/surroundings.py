@@ -7,6 +7,7 @@ Letters in shapes: C channels; h, w rows and columns; k sites; S sites of a wind
 """
 
 from collections.abc import Iterable
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -14,6 +15,9 @@ from torch.nn import functional as F
 
 from rgflow.bijectors.base import Context
 from rgflow.bijectors.cellwise import Cellwise
+from rgflow.model import RGFlow
+from rgflow.photographs.scoring import coarse_images, with_coarse
+from rgflow.repair.windows import window_of
 
 
 def reach(layers: Iterable[Cellwise]) -> int:
@@ -60,3 +64,30 @@ class Surroundings:
         rows = values.reshape(channels * (len(offsets) - 1), len(sites)).T  # last in memory
         missing = found[1:, :, channels].bool().T
         return found[0, :, :channels], Context(rows, layer.coded(rows), missing)
+
+
+class Grids:
+    """The grids of all levels of a photograph.
+
+    Args:
+        flow: Of the photograph's size.
+        image: uint8 [C, H, W].
+
+    Attributes:
+        images: What comes to every level, level 0 first.
+        known: The same with the next coarse image at the sites that go up. Where that is made of
+            sites, these are the same grids.
+    """
+
+    def __init__(self, flow: RGFlow, image: Tensor) -> None:
+        found, margin = coarse_images(flow, image.to(flow.device)[None]), reach(flow.layers)
+        self.images = [Surroundings(one[0], margin) for one in found]
+        self.known = self.images
+        if flow.config.geometry.averages:
+            both = (with_coarse(*two)[0] for two in pairwise(found))
+            self.known = [*(Surroundings(one, margin) for one in both), self.images[-1]]
+
+    def of(self, layer: Cellwise) -> Surroundings:
+        """The grid that a layer of windows reads."""
+        averages = window_of(layer).averages
+        return (self.images if averages else self.known)[layer.cells.level]
