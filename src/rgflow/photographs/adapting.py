@@ -84,7 +84,8 @@ class Learner:
         loss = -self.map.level_log_prob(levels, context).mean() / levels.shape[1]
         self._adam.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(self._weights, MAX_NORM)
+        if not nn.utils.clip_grad_norm_(self._weights, MAX_NORM).isfinite():
+            return
         self._adam.step()
         decay = min(AVERAGE, (1 + self.steps) / (10 + self.steps))
         with torch.no_grad():
@@ -209,7 +210,7 @@ def adapt(
 
     Learning ends when the budget is spent, when nothing is gained any more, or by an interruption
     (`KeyboardInterrupt`); the best weights so far are taken. With a number of steps and without a
-    number of seconds, the same seed gives the same weights on the same machine.
+    number of seconds, the same seed gives the same weights on the same machine, in as many threads.
 
     Args:
         flow: A flow of windows, of any size.
