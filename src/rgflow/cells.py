@@ -13,7 +13,7 @@ writes the first W of them.
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,6 +67,8 @@ class Cells:
     map: str | None = None
     """The name of a fixed map that the cells bring with them (`rgflow.bijectors.FIXED`); none: that
     of the config."""
+    exact: Any = None
+    """The action (`rgflow.actions`) that says how likely is what cells write; none: their map."""
 
     def __init__(
         self,

@@ -1,9 +1,9 @@
 """Named settings, those of the paper (Appendix A, B and G) and small ones for a CPU."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
-from rgflow.actions import Action, FreeField, IsingDual, Phi4
+from rgflow.actions import Action, BlumeCapel, FreeField, Ising, Phi4, Potts, Spins
 from rgflow.checks import check_name
 from rgflow.config import (
     AffineMap,
@@ -14,12 +14,13 @@ from rgflow.config import (
     GaussianPrior,
     MarginalPixels,
     SiteMap,
+    StateMap,
     TrainConfig,
     UniformPixels,
     WindowMap,
 )
 from rgflow.geometries import Blocks, Squeeze, Windows
-from rgflow.objectives import PathGradient
+from rgflow.objectives import PathGradient, Reinforce
 
 _PAPER = TrainConfig(model=FlowConfig(map=AffineMap(depth=(8, 6, 4, 2)), compute_dtype="auto"))
 _FAST = TrainConfig(
@@ -138,6 +139,21 @@ def _fields(
     )
 
 
+def _spins(length: int, action: Spins, **settings: Any) -> TrainConfig:
+    """A flow that learns the action of spins, the last half of which is drawn exactly."""
+    base = _fields(length, action, **settings)
+    symmetry: Literal["cyclic", "reversal"] = "cyclic" if action.cyclic else "reversal"
+    return replace(
+        base,
+        model=replace(
+            base.model,
+            geometry=Windows(period=4, reach=3, exact=action),
+            map=StateMap(spins=action.states, symmetry=symmetry),
+        ),
+        objective=Reinforce(action=action),
+    )
+
+
 def _with_depth(config: TrainConfig, depth: int) -> TrainConfig:
     return replace(config, model=replace(config.model, map=AffineMap(depth=depth)))
 
@@ -169,8 +185,11 @@ PRESETS: dict[str, TrainConfig] = {
     "msds1-tiny": replace(_TINY, data="msds1"),
     "free-8": _fields(8, FreeField(mass2=1.0), batch_size=256),
     "free-16": _fields(16, FreeField(mass2=1.0), batch_size=128),
-    "ising-16": _fields(16, IsingDual(), batch_size=128),
-    "ising-32": _fields(32, IsingDual(), batch_size=64),
+    "ising-16": _spins(16, Ising(), batch_size=256),
+    "ising-32": _spins(32, Ising(), batch_size=128),
+    "ising-64": _spins(64, Ising(), batch_size=64),
+    "potts-32": _spins(32, Potts(), batch_size=128),
+    "blume-capel-16": _spins(16, BlumeCapel(), batch_size=256),
     "phi4-6": _fields(6, Phi4.albergo(-4, 6.975), 6, batch_size=512),
     "phi4-12": _fields(12, Phi4.albergo(-4, 5.276), (4, 6), batch_size=256),
     "phi4-20": _fields(20, Phi4.albergo(-4, 4.807), (4, 2, 5), batch_size=128),

@@ -49,8 +49,8 @@ got 'bins'.
     """How the layers of a level are made of cells: blocks, windows, squeeze (that of Real NVP), or
     a class of your own by its import path."""
     map: Map = field(default_factory=AffineMap)
-    """How a cell is mapped: affine, cube, coarse_to_fine, window, site, convolutional (that of Real
-    NVP), or a class of your own by its import path."""
+    """How a cell is mapped: affine, cube, coarse_to_fine, window, site, state, convolutional (that
+    of Real NVP), or a class of your own by its import path."""
     shared: bool = False
     """One set of weights for all levels (scale-invariant); needs equal depths and widths."""
     shared_from: Level = 0
@@ -107,6 +107,17 @@ got 'bins'.
             raise ValueError(
                 f"Expected pixels uniform with the map {self.map.kind}, which works on the levels "
                 f"of pixels; got {type(self.pixels).__name__}."
+            )
+        if self.map.states and self.pixels:
+            raise ValueError(
+                f"Expected no pixel map with the map {self.map.kind}, which is of the states of "
+                f"fields; got {type(self.pixels).__name__}: set pixels to none."
+            )
+        exact = getattr(self.geometry, "exact", None)
+        if exact is not None and exact.states != self.map.states:
+            raise ValueError(
+                f"Expected a map of the states {short(exact.states)} of the action that draws the "
+                f"last half; got {short(self.map.states)}, none being all real numbers."
             )
         if self.geometry.averages and not self.map.of_levels:
             raise ValueError(

@@ -1,5 +1,6 @@
 """Windows: cells that write one site, and read what is known around it."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
@@ -7,6 +8,7 @@ from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Ge, Le, Len
 
+from rgflow.actions import Action
 from rgflow.cells import Boundary, Cells, Geometry, Offset, Sublattice, fitting, square
 from rgflow.checks import MAX_LEVELS, MAX_SIZE
 from rgflow.kinds import FROM_LEVEL, config
@@ -37,9 +39,12 @@ class Windows(Geometry, kind="windows"):
         coarse: What goes on to the next level: `"sites"`, every second one both ways as it is, or
             `"averages"`, to which each level first maps its squares of 2×2 sites, reversibly
             (`rgflow.bijectors.averages`). Squares that the edge of an image cuts stay as they are.
+        exact: An action whose sites know their four neighbours alone. That half of the finest
+            level's sites which has an odd sum of row and column is then drawn last, exactly, by a
+            fixed map (`rgflow.bijectors.conditional`), and the phases are those of the rest.
 
     Raises:
-        ValueError: If a value isn't one of these.
+        ValueError: If a value isn't one of these, or the action reaches farther.
 
     Example:
         >>> layers = Windows(reach=1).layers(0, (8, 8), top=False)
@@ -55,8 +60,20 @@ class Windows(Geometry, kind="windows"):
     boundary: Boundary = "periodic"
     inside: tuple[Positive, Positive] | None = None
     coarse: Coarse = "sites"
+    exact: Action | None = None
 
     def __post_init__(self) -> None:
+        if self.exact is not None and not self.exact.near:
+            raise ValueError(
+                f"Expected an action whose sites know their four neighbours alone where the last "
+                f"half is drawn exactly; got {self.exact.to_dict()['kind']}: set "
+                f"--model.geometry.exact null."
+            )
+        if self.exact is not None and not (self.periodic and self.coarse == "sites"):
+            raise ValueError(
+                "Expected a periodic boundary, and sites for coarse images, where the last half is "
+                "drawn exactly; got other ones."
+            )
         if self.inside is not None and self.periodic:
             raise ValueError("Expected an open boundary where inside is given; got periodic.")
 
@@ -84,6 +101,8 @@ class Windows(Geometry, kind="windows"):
 
     def unit(self, level: int) -> int:
         """The period p; where the boundary is open, cells fit anywhere."""
+        if self.exact is not None and not level:
+            return math.lcm(self._period(level), 2)
         return self._period(level) if self.periodic else 1
 
     @property
@@ -123,10 +142,16 @@ class Windows(Geometry, kind="windows"):
             extent = min(rows, grid[0]), min(columns, grid[1])
         gone: set[Offset] = set()
         made: list[Cells] = []
+        if self.exact is not None and not level:
+            made += [Half(grid, start, self.exact) for start in ((1, 0), (0, 1))]
+            odd = [(y, x) for y, x in every if (y + x) % 2]
+            gone.update(odd)
         if self.averages and not top:
             made.append(Squares(level, grid, extent, periodic=self.periodic))
         near = range(-self.reach, self.reach + 1)
         for k, (y, x) in enumerate(shifts):
+            if (y, x) in gone:
+                continue
             gone.add((y, x))
             around = [(i, j) for i in near for j in near if ((y + i) % p, (x + j) % p) not in gone]
             made.append(
@@ -158,6 +183,27 @@ class Squares(Sublattice):
             "averages", level, grid, (0, 0), 2, fitting(extent, (0, 0), 2, 2, periodic),
             square(2), 4, periodic=periodic, groups=4, extent=extent,
         )  # fmt: skip
+
+
+class Half(Sublattice):
+    """Every second site of every second row of level 0, given its four neighbours.
+
+    Args:
+        grid: As of `Cells`.
+        start: As of `Sublattice`.
+        action: The action that says how these are drawn.
+
+    Example:
+        >>> from rgflow.actions import Ising
+        >>> half = Half((4, 6), (1, 0), Ising())
+        >>> half.shape, half.table[0].tolist()
+        ((2, 3), [6, 0, 12, 7, 11])
+    """
+
+    def __init__(self, grid: Offset, start: Offset, action: Action) -> None:
+        around = ((0, 0), (-1, 0), (1, 0), (0, 1), (0, -1))
+        super().__init__("half", 0, grid, start, 2, fitting(grid, start, 2), around, 1)
+        self.exact = action
 
 
 @cache
