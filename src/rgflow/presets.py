@@ -202,9 +202,9 @@ set of weights for all levels, so of images of any size. `…-small` is the pape
 at a size for a CPU. `…-best` is a tree of blocks on the tiles of MSDS, with mixtures from coarse to
 fine, `…-m4` is the same with the paper's blocks and levels, though without disentanglers, and
 `…-fast` has couplings on the unit cube. `free-…`, `ising-…` and `phi4-…` learn lattice fields from
-an action: the free field with m² = 1, the Ising model's dual at its transition, and φ⁴ with m² = −4
-at a correlation length of about L/4 (arXiv:1904.12072). `…-tiny` is for trying things out, and
-`…-realnvp` is the baseline."""
+an action: the free field with m² = 1, φ⁴ with m² = −4 at a correlation length of about L/4
+(arXiv:1904.12072), and, like `potts-…` and `blume-capel-…`, spins at their transition. `…-tiny` is
+for trying things out, and `…-realnvp` is the baseline."""
 
 
 def preset(name: str) -> TrainConfig:

@@ -49,7 +49,7 @@ class States(Bijector):
         return self._like(y)[numbers(y, len(self.values)).long()], self._log_det(y, 1)
 
     def are(self, x: Tensor) -> bool:
-        """Whether all values of a tensor are those of states."""
+        """Whether all values of fields [N, C, H, W] are those of states."""
         return bool(torch.isin(x, self._like(x)).all())
 
     def _like(self, x: Tensor) -> Tensor:
