@@ -7,6 +7,7 @@ import math
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -220,8 +221,19 @@ class ReverseKL(Objective, kind="reverse_kl"):
             bijector.rescale(best)
 
     def losses(self, flow: "Density", batch: Batch) -> "Tensor":
-        fields, log_q = flow.sample_and_log_prob(batch.size, batch.generator)
+        with self.without_half(flow):
+            fields, log_q = flow.sample_and_log_prob(batch.size, batch.generator)
         return log_q + self.energy(fields)
+
+    def without_half(self, flow: "Density") -> "AbstractContextManager[None]":
+        """A context in which a flow leaves out that half of fields which it draws exactly from this
+        action: ln q(φ) + S(φ) doesn't depend on it."""
+        exact = getattr(getattr(flow.config, "geometry", None), "exact", None)
+        if exact is None or exact != self.action:
+            return nullcontext()
+        precision: Any = flow.precision  # type: ignore[attr-defined]  # of a flow with a geometry
+        found: AbstractContextManager[None] = precision.changed(half=False)
+        return found
 
     def energy(self, fields: "Tensor") -> "Tensor":
         """The action of fields [N, C, H, W], [N]."""
@@ -249,9 +261,10 @@ class PathGradient(ReverseKL, kind="path_gradient"):
 
         if not torch.is_grad_enabled():
             return super().losses(flow, batch)
-        fields, _ = flow.sample_and_log_prob(batch.size, batch.generator)
-        at = fields.detach().requires_grad_()
-        losses = flow.log_prob(at) + self.energy(at)
+        with self.without_half(flow):
+            fields, _ = flow.sample_and_log_prob(batch.size, batch.generator)
+            at = fields.detach().requires_grad_()
+            losses = flow.log_prob(at) + self.energy(at)
         (slope,) = torch.autograd.grad(losses.sum(), at)
         along = (slope * fields).flatten(1).sum(1)
         return losses.detach() + along - along.detach()

@@ -9,7 +9,7 @@ from rgflow.cells import Geometry
 from rgflow.checks import MAX_BLOCKS, MAX_LEVELS, MAX_SIZE, short
 from rgflow.config.earlier import flow_of_earlier
 from rgflow.config.maps import AffineMap, Map
-from rgflow.config.parts import LaplacePrior, LogitPixels, Pixels, PriorKind
+from rgflow.config.parts import GaussianPrior, LaplacePrior, LogitPixels, Pixels, PriorKind
 from rgflow.geometries import Blocks
 from rgflow.kinds import Config, Size, config
 
@@ -118,6 +118,12 @@ got 'bins'.
             raise ValueError(
                 f"Expected a map of the states {short(exact.states)} of the action that draws the "
                 f"last half; got {short(self.map.states)}, none being all real numbers."
+            )
+        normal = isinstance(self.prior, GaussianPrior) and self.prior.scale in (None, 1.0)
+        if exact is not None and not exact.states and not normal:
+            raise ValueError(
+                f"Expected the prior gaussian of unit variance where the last half is drawn "
+                f"exactly; got {self.prior}."
             )
         if self.geometry.averages and not self.map.of_levels:
             raise ValueError(

@@ -53,6 +53,7 @@ def swendsen_wang(
         >>> spins.shape, spins.dtype
         ((50, 2, 8, 8), dtype('int8'))
     """
+    check_at_least("temperature", temperature, MIN_TEMPERATURE)
     found = potts(
         length, temperature / 2, 2, chains=chains, sweeps=sweeps, warm_up=warm_up, seed=seed
     )
