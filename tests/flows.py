@@ -92,7 +92,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "window-shared-from": {
         "map": "window",
         "pixels": "uniform",
-        "geometry": {"kind": "windows", "reach": 2, "boundary": "open", "coarse": "averages"},
+        "geometry": {"kind": "block-spins", "reach": 2, "coarse_reach": 2, "boundary": "open"},
         "channels": 1,
         "shared": True,
         "shared_from": 1,
@@ -103,7 +103,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "window-averages": {
         "map": "window",
         "pixels": "uniform",
-        "geometry": {"kind": "windows", "period": 4, "reach": 1, "coarse": "averages"},
+        "geometry": {"kind": "block-spins", "period": 4, "reach": 1, "coarse_reach": 1},
         "channels": 2,
     },
     "window-averages-open": {
@@ -111,11 +111,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "pixels": "uniform",
         "channels": 1,
         "geometry": {
-            "kind": "windows",
+            "kind": "block-spins",
             "reach": 2,
+            "coarse_reach": 3,
             "boundary": "open",
             "inside": (15, 7),
-            "coarse": "averages",
         },
         "shared": True,
         "height": 16,

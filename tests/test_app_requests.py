@@ -23,6 +23,7 @@ from rgflow.app.jobs import Jobs, StoppedError
 from rgflow.app.photographs import Photographs
 from rgflow.app.regions import Region
 from rgflow.data.patches import photograph
+from rgflow.geometries import BlockSpins
 from rgflow.photographs import damage
 
 
@@ -168,7 +169,7 @@ def test_too_many_completed_pixels_are_refused(client):
 
 def test_completions_by_a_flow_of_averages_are_refused():
     config = load_flow("photos").config
-    flow = make_flow(replace(config, geometry=replace(config.geometry, coarse="averages")))
+    flow = make_flow(replace(config, geometry=BlockSpins(period=4, boundary="open")))
     with asking(flow) as client:
         name = upload(client, Image.new("RGB", (16, 16)))
         region = {"top": 4, "left": 4, "height": 2, "width": 2}

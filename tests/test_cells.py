@@ -14,7 +14,7 @@ from rgflow.analysis.fields import plain_push, receptive_fields
 from rgflow.analysis.jacobians import factors
 from rgflow.bijectors import Cellwise, MapSpec, spec_of
 from rgflow.cells import Cells, Geometry
-from rgflow.geometries import Blocks, Windows
+from rgflow.geometries import Blocks, BlockSpins, Windows
 from rgflow.lattice import Lattice
 from rgflow.local import LocalFlow
 from rgflow.repair.terms import local_terms
@@ -52,8 +52,8 @@ GEOMETRIES: dict[str, Geometry] = {
     "blocks": Blocks(m=2),
     "blocks-open": Blocks(m=2, order="released", **OPEN),
     "windows": Windows(reach=1),
-    "windows-averages": Windows(reach=1, coarse="averages"),
-    "windows-averages-open": Windows(reach=1, coarse="averages", inside=(8, 13), **OPEN),
+    "averages": BlockSpins(reach=1, coarse_reach=1),
+    "averages-open": BlockSpins(reach=1, coarse_reach=2, inside=(8, 13), **OPEN),
     "windows-photos": Windows(period=4, reach=3, **OPEN),
     "windows-odd": Windows(period=3),
     "bricks": Bricks(),
@@ -185,7 +185,7 @@ def flow_of(name: str, **options: Any) -> RGFlow:
     size = {"height": lattice.height, "width": lattice.width, "levels": 2}
     if "averages" in name:  # which are of the levels of pixels
         values |= {"map": "window", "pixels": "uniform"}
-        options.pop("pixels", None)
+        options = {key: value for key, value in options.items() if key not in ("pixels", "depth")}
     made = config(**{**size, **values, **options})
     flow = RGFlow(replace(made, geometry=lattice.geometry)).double()
     randomise(flow, 0.4 if "averages" in name else 1.0)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from flows import by_day, random_flow, random_images
 from rgflow import Latents, Lattice, RGFlow
-from rgflow.geometries import Blocks, Windows
+from rgflow.geometries import Blocks, BlockSpins, Windows
 
 ORDERS = ("paper", "released")
 BOUNDARIES = ("periodic", "open")
@@ -79,17 +79,22 @@ def test_inference_cones_grow_with_the_logarithm(size, mean):
         assert np.mean(each) == pytest.approx(3 * sum(stays))
 
 
-@pytest.mark.parametrize("coarse", ["sites", "averages"])
-def test_cones_of_windows_grow_with_the_logarithm(coarse):
+@pytest.mark.parametrize(
+    ("geometry", "first", "more", "last"),
+    [
+        (Windows(period=4, reach=3, boundary="open"), [146, 74, 47], 40, [40, 16]),
+        (BlockSpins(period=4, boundary="open"), [338, 277, 225], 222, [176, 48, 13]),
+    ],
+    ids=["sites", "averages"],
+)
+def test_cones_of_windows_grow_with_the_logarithm(geometry, first, more, last):
     """Every level that a larger image adds has as many sites in the cone as the one before."""
-    geometry = Windows(period=4, reach=3, boundary="open", coarse=coarse)
-    for size in (64, 128, 256):
+    for size in (128, 256, 512):
         lattice = Lattice(height=size, width=size, geometry=geometry)
         cone = lattice.inference_cone(lattice.box(size // 2, size // 2, 8, 8))
         counts = list(lattice.counts(cone))
-        assert counts[:3] == [146, 74, 47]
-        more = 40 if coarse == "sites" else 47  # averages add the rest of a square
-        assert counts[3:] == [more] * (lattice.levels - 5) + [40, 16]
+        n = len(first)
+        assert counts == [*first, *[more] * (lattice.levels - n - len(last)), *last]
 
 
 def _edges(lattice: Lattice, y: int) -> list[tuple[int, int]]:

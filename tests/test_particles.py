@@ -59,7 +59,7 @@ def test_resampling_beside_a_kept_particle_leaves_its_distribution():
     "options",
     [
         KIND | {"pixels": "logit"},
-        WINDOWS | {"geometry": {"kind": "windows", "coarse": "averages"}},
+        WINDOWS | {"geometry": "block-spins"},
     ],
 )
 def test_only_levels_of_pixels_are_drawn(options):

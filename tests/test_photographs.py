@@ -40,7 +40,7 @@ OPEN = {
     "height": 16,
     "width": 16,
 }
-AVERAGES = OPEN | {"geometry": OPEN["geometry"] | {"coarse": "averages"}}
+AVERAGES = OPEN | {"geometry": OPEN["geometry"] | {"kind": "block-spins"}}
 LEVELS = OPEN | {"level_embedding": 3}
 """Maps know their level."""
 every = pytest.mark.parametrize(
@@ -356,15 +356,11 @@ def test_enlarging_beats_doubled_pixels(photos, chelsea):
 
 
 def grid_of(x8, h):
-    """The coarse image of level h by averages, square by square."""
+    """The coarse image of level h by averages, as Pillow makes them."""
+    image = Image.fromarray(x8.permute(1, 2, 0).numpy())
     for _ in range(h):
-        x8 = x8.clone().long()
-        for i, j in np.ndindex(x8.shape[1] // 2, x8.shape[2] // 2):
-            square = x8[:, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2].flatten(1)
-            apart = (square - square[:, :1] + 128) % 256 - 128
-            x8[:, 2 * i, 2 * j] = (square[:, 0] + (apart.sum(1) + 2) // 4) % 256
-        x8 = x8[:, ::2, ::2]
-    return x8
+        image = image.reduce(2)
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
 @pytest.mark.parametrize("temperature", [None, 0.7])
@@ -373,7 +369,7 @@ def test_averages_are_enlarged_and_kept_where_detail_is_drawn_anew(chelsea, temp
     small = chelsea[:, :15, :20]
     generator = torch.Generator().manual_seed(0)
     found = enlarge(flow, small, 4, temperature=temperature, generator=generator)
-    assert torch.equal(grid_of(found, 2), small.long())
+    assert torch.equal(grid_of(found, 2), small)
     hole = np.zeros(chelsea.shape[1:], dtype=bool)
     hole[11:40, 30:71] = True
     new = redraw(flow, chelsea, hole, levels=2, generator=generator)
@@ -381,7 +377,7 @@ def test_averages_are_enlarged_and_kept_where_detail_is_drawn_anew(chelsea, temp
     assert (new != chelsea)[:, 12:40, 32:68].float().mean() > 0.5
     assert torch.equal(grid_of(new, 2), grid_of(chelsea, 2))
     assert torch.equal(
-        torch.from_numpy(coarse(flow, chelsea.numpy(), 2)[:, ::4, ::4].copy()).long(),
+        torch.from_numpy(coarse(flow, chelsea.numpy(), 2)[:, ::4, ::4].copy()),
         grid_of(chelsea, 2),
     )
 
@@ -403,7 +399,10 @@ def test_averages_have_no_distribution_of_single_pixels(use):
 # --------------------------------------------------------------------------------- other latents
 
 
-@every
+by_sites = pytest.mark.parametrize("options", [OPEN, LEVELS], ids=["plain", "levels"])
+
+
+@by_sites
 def test_mixtures_are_those_of_the_latents(options):
     """What is found cell by cell, the whole flow finds by encoding, mixing and decoding."""
     flow = random_flow(**options).resized(16, 24)
@@ -425,7 +424,28 @@ def test_mixtures_are_those_of_the_latents(options):
     assert torch.equal(mix(flow, first, second, (1, 1, 1, 1)), second)
 
 
-@every
+def test_mixtures_of_averages_keep_the_coarse_image():
+    """The average of the level that is mixed stays; without a change, so does everything."""
+    flow = random_flow(**AVERAGES)
+    first, second = noise(2, 3, 37, 24)
+    for shares in ((1,), (1, 1), (0, 0.5), (0.3,)):
+        mixed = mix(flow, first, second, shares)
+        assert (mixed != first).float().mean() > 0.4
+        assert torch.equal(grid_of(mixed, len(shares)), grid_of(first, len(shares)))
+    assert torch.equal(mix(flow, first, second, (0, 0, 0)), first)
+    assert torch.equal(mix(flow, first, second, (1,) * 5), second)
+    new = draw_level(flow, first, 1)
+    assert torch.equal(grid_of(new, 2), grid_of(first, 2))
+    assert not torch.equal(grid_of(new, 1), grid_of(first, 1))
+    found, (rows, columns) = vary(flow, first, (1, 10, 12, 1), 2.5)
+    assert torch.equal(grid_of(found, 2), grid_of(first, 2))
+    assert (found != first).any()
+    outside = torch.ones(37, 24, dtype=torch.bool)
+    outside[rows, columns] = False
+    assert torch.equal(found[:, outside], first[:, outside])
+
+
+@by_sites
 @pytest.mark.parametrize("add", by_day([False, True], [True]))
 def test_a_latent_is_varied_where_it_reaches(add, options):
     flow = random_flow(**options)

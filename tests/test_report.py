@@ -47,7 +47,7 @@ def reports(tmp_path_factory, few_frames):
     other = small_run(folder / "other", geometry="squeeze", levels=2, hidden=4)
     windows = OPTIONS["window-photos"] | {"channels": 3}
     window = small_run(folder / "windows", **windows) / "model"
-    averages = windows | {"geometry": windows["geometry"] | {"coarse": "averages"}}
+    averages = windows | {"geometry": windows["geometry"] | {"kind": "block-spins"}}
     average = small_run(folder / "averages", **averages) / "model"
     arguments = {
         "windows": [str(window), "--data", f"npz:{folder / 'windows.npz'}"],

@@ -311,6 +311,7 @@ def test_growing_keeps_the_finest_levels():
         (lambda: StateMap(spins=(1.0, -1.0)), "states in order"),
         (lambda: StateMap(spins=(0, 1, 2, 3), symmetry="reversal"), "at most three states"),
         (lambda: Windows(exact=Ising(), boundary="open"), "a periodic boundary"),
+        (lambda: Windows(exact=Ising(), period=3), "an even period"),
         (lambda: flow_of(Ising(), channels=2), "one channel"),
         (lambda: replace(flow_of(Ising()).config, map=StateMap(spins=(0, 1))), "the action that"),
         (lambda: flow_of(Ising()).log_prob(torch.zeros(1, 1, 4, 4)), "of the states .-1.0, 1.0."),

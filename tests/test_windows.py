@@ -1,7 +1,6 @@
 """Windows as a model of pictures: mixtures of one site, any size, the bits of files."""
 
 import math
-from functools import cache
 
 import numpy as np
 import pytest
@@ -9,9 +8,7 @@ import torch
 from PIL import Image
 
 from flows import OPTIONS, random_flow
-from rgflow import Blocks, FlowConfig, RGFlow, UniformPixels, WindowMap, Windows
-from rgflow.bijectors import Averages, Cellwise, MapSpec, dequantize, spec_of
-from rgflow.bijectors.averages import _folded, _unfolded
+from rgflow import Blocks, BlockSpins, FlowConfig, RGFlow, UniformPixels, WindowMap, Windows
 from rgflow.bijectors.base import Context
 from rgflow.bijectors.window import MIN_SPREAD_LEVELS
 from rgflow.data import load, wallpapers
@@ -19,7 +16,6 @@ from rgflow.data.patches import photograph
 from rgflow.geometries.windows import phases
 from rgflow.kinds import trust
 from rgflow.photographs import bit_map, bits, padded
-from rgflow.photographs.scoring import averaged
 from rgflow.repair.windows import window_layers
 
 OPEN = {
@@ -30,7 +26,7 @@ OPEN = {
     "depth": 1,
 }
 
-AVERAGES = OPEN["geometry"] | {"coarse": "averages"}
+AVERAGES = OPEN["geometry"] | {"kind": "block-spins"}
 both = pytest.mark.parametrize("geometry", [OPEN["geometry"], AVERAGES], ids=["sites", "averages"])
 
 
@@ -102,7 +98,8 @@ def test_training_maps_all_levels_at_once(options):
     x, given = flow.from_images(flow.to_reals(x8))[0], flow.given(labels, 3)
 
     def one_after_another():
-        return sum(stage.log_det for stage in flow.infer(x, given))
+        visits = flow.walk(x, given, write=False)
+        return sum(visit.layer.log_det(visit.x, given) for visit in visits)
 
     found = []
     for log_det in (lambda: flow.log_det(x, given), one_after_another):
@@ -114,6 +111,8 @@ def test_training_maps_all_levels_at_once(options):
     for one, expected in zip(*found, strict=True):
         torch.testing.assert_close(one, expected, rtol=1e-9, atol=1e-9)
     with torch.no_grad():
+        whole = sum(stage.log_det for stage in flow.infer(x, given))
+        torch.testing.assert_close(whole, found[0][0], rtol=1e-9, atol=1e-9)
         torch.testing.assert_close(flow.log_det(x, given), found[0][0], rtol=1e-9, atol=1e-9)
 
 
@@ -149,7 +148,7 @@ def test_brightness_and_contrast_are_units():
         u = (levels + 0.5) / 256
         values = torch.where(u <= 0.5, u, u - 1)
         context = Context(values, values[:, :0])
-        return bijector._seen(context, values[:, :1])
+        return bijector._seen(context, values[:, :1], levels, None)
 
     (first, a), (second, b) = seen(level), seen(2 * level + 20)
     torch.testing.assert_close(second.centre, 2 * first.centre + 20)
@@ -218,10 +217,10 @@ def test_a_small_photograph_is_a_part_of_no_larger_one():
             "cells that write one site for the map window; got 4",
         ),
         (
-            lambda: FlowConfig(geometry=Windows(coarse="averages"), pixels=UniformPixels()),
-            "map window where coarse images are averages.* got AffineMap",
+            lambda: FlowConfig(geometry=BlockSpins(), pixels=UniformPixels()),
+            "map window, with depth 1, where coarse images are averages.* got affine",
         ),
-        (lambda: Windows(coarse="means"), "coarse to be one of sites, averages"),
+        (lambda: BlockSpins(period=3), "even periods"),
         (lambda: Windows(inside=(3, 3)), "open boundary where inside is given"),
         (lambda: padded(random_flow(**OPEN), noise(1, 3, 9, 8)), "at most 8×8 pixels; got 9×8"),
         (lambda: random_flow(**OPEN | {"height": 1, "width": 8}), "at least 2 rows"),
@@ -236,101 +235,6 @@ def test_a_small_photograph_is_a_part_of_no_larger_one():
 def test_mistakes(make, message):
     with pytest.raises(ValueError, match=message):
         make()
-
-
-def by_pixel(x8):
-    """Averages and differences of the squares of one channel, number by number."""
-    out = x8.tolist()
-    for i in range(0, len(out) - 1, 2):
-        for j in range(0, len(out[0]) - 1, 2):
-            sites = [(i, j), (i, j + 1), (i + 1, j), (i + 1, j + 1)]
-            first, *others = (out[p][q] for p, q in sites)
-            apart = [(x - first + 128) % 256 - 128 for x in others]
-            mean = (first + math.floor((sum(apart) + 2) / 4)) % 256
-            for (p, q), d in zip(sites, [0, *apart], strict=True):
-                out[p][q] = differences(mean)[d]
-    return torch.tensor(out)
-
-
-@cache
-def differences(mean):
-    """Levels for differences: around the mean as far as there is room on both sides, then by turns
-    in what is left."""
-    end = min(mean, 255 - mean)
-    near = {d: mean + d for d in range(-end, end + 1)}
-    left = sorted(set(range(256)) - set(near.values()), reverse=mean > 127)
-    far = [d for k in range(end + 1, 129) for d in (-k, k) if d < 128]
-    return near | dict(zip(far, left, strict=True))
-
-
-@pytest.mark.parametrize("size", [(8, 8), (7, 9), (2, 2)])
-def test_averages_are_those_of_a_loop(size):
-    """And fractions of levels stay, the log-determinant is 0, and the way back is exact."""
-    grid = (size[0] + size[0] % 2, size[1] + size[1] % 2)
-    cells = Windows(coarse="averages", boundary="open", inside=size).layers(0, grid, top=False)[0]
-    layer = Cellwise(Averages(spec_of(cells, 3)), cells, 3)
-    x8 = strange(*grid)
-    for dtype in (torch.float32, torch.float64):
-        x = dequantize(x8, torch.Generator().manual_seed(0), dtype) / 256
-        y, log_det = layer.forward(torch.where(x <= 0.5, x, x - 1))
-        pixels = 256 * torch.where(y > 0, y, y + 1)
-        for k, c in np.ndindex(len(x8), 3):
-            one = slice(size[0]), slice(size[1])
-            assert torch.equal(pixels[k, c].floor()[one].long(), by_pixel(x8[k, c][one]))
-        assert torch.equal(pixels - pixels.floor(), 256 * x - x8)
-        assert not log_det.any()
-        assert torch.equal(layer.inverse(y)[0] % 1, x)
-        assert torch.equal(averaged(averaged(x8, 1), -1), x8)
-    assert torch.equal(averaged(x8[:, :, : size[0], : size[1]], 1)[0, 0], by_pixel(x8[0, 0][one]))
-
-
-def test_every_difference_from_every_average_comes_back():
-    average, apart = torch.arange(256)[:, None], torch.arange(-128, 128)[None]
-    level = _folded(average, apart)
-    assert torch.equal(level.sort(1).values, torch.arange(256).expand(256, 256))
-    assert torch.equal(_unfolded(average, level), apart.expand(256, 256))
-
-
-def test_smooth_pictures_are_averaged():
-    """Where no difference exceeds 127, a coarse image is the rounded average."""
-    x8 = torch.from_numpy(photograph("chelsea", 1)[None])
-    squares = x8[:, :, : x8.shape[2] // 2 * 2, : x8.shape[3] // 2 * 2].double()
-    squares = squares.unflatten(2, (-1, 2)).unflatten(4, (-1, 2))
-    smooth = squares.amax((3, 5)) - squares.amin((3, 5)) <= 127
-    rows, columns = smooth.shape[2:]
-    found = averaged(x8, 1)[:, :, ::2, ::2][:, :, :rows, :columns]
-    assert smooth.double().mean() > 0.99
-    assert torch.equal(found[smooth].double(), (squares.mean((3, 5)) + 0.5).floor()[smooth])
-
-
-@pytest.mark.parametrize("inverse", [False, True])
-def test_derivatives_of_averages_are_those_without_rounding(inverse):
-    bijector = Averages(MapSpec(channels=2, sites=4))
-    x = torch.rand(1, 8, dtype=torch.float64) - 0.5
-    function = bijector.inverse if inverse else bijector.forward
-    square = torch.eye(4).double()
-    square[0] = 0.25
-    square[1:, 0] = -0.75
-    square[1:, 1:] += 0.25
-    expected = torch.kron(square, torch.eye(2).double())
-    expected = expected.inverse() if inverse else expected
-    for jacobian in (torch.func.jacrev, torch.func.jacfwd):
-        found = jacobian(lambda v: function(v[None])[0][0])(x[0])
-        torch.testing.assert_close(found, expected)
-    assert torch.linalg.slogdet(expected)[1].abs() < 1e-12
-
-
-def test_averages_go_with_other_sizes_and_weights_of_own_levels():
-    options = OPEN | {"geometry": {"kind": "windows", "reach": 1, "coarse": "averages"}}
-    for shared in (True, False):
-        flow = random_flow(**options | {"shared": shared, "height": 8, "width": 8})
-        larger = flow.resized(16, 16)
-        x8 = strange(16, 16)
-        assert torch.equal(larger.decode(larger.encode(x8)).floor().to(torch.uint8), x8)
-        maps = [of.steps[0].cellwise[1].bijector for of in (flow, larger)]
-        for one, other in zip(*(of.parameters() for of in maps), strict=True):
-            assert torch.equal(one, other)
-        assert [len(step.cellwise) for step in larger.steps][-2:] == [4, 4]  # one, and three; four
 
 
 @pytest.mark.parametrize("period", [2, 4, 6, 8])

@@ -37,7 +37,7 @@ __getattr__, __dir__, _names = lazy_loader.attach(
             "UniformPixels",
             "WindowMap",
         ],
-        "geometries": ["Blocks", "Squeeze", "Windows"],
+        "geometries": ["BlockSpins", "Blocks", "Squeeze", "Windows"],
         "flow": ["Flow", "LosslessWarning", "Terms"],
         "latents": ["Latents"],
         "lattice": ["Lattice"],
@@ -77,6 +77,7 @@ if TYPE_CHECKING:
     from rgflow.flow import LosslessWarning as LosslessWarning
     from rgflow.flow import Terms as Terms
     from rgflow.geometries import Blocks as Blocks
+    from rgflow.geometries import BlockSpins as BlockSpins
     from rgflow.geometries import Squeeze as Squeeze
     from rgflow.geometries import Windows as Windows
     from rgflow.latents import Latents as Latents

@@ -12,6 +12,7 @@ writes the first W of them.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
@@ -31,6 +32,20 @@ MAX_TABLE_ENTRIES = 1 << 27
 
 SUBLATTICES = ((0, 0), (1, 1), (0, 1), (1, 0))
 """Offsets of the four sublattices, in the order in which the variables of a square have them."""
+
+
+@dataclass(frozen=True)
+class Square:
+    """What a cell of block spins knows of its square of 2×2 sites, by places in its context.
+
+    Attributes:
+        average: The place of the average of its pixels; none: the cell puts it in the place of the
+            pixel that it reads, towards the latents, and back.
+        known: The places of the pixels that are known.
+    """
+
+    average: int | None
+    known: tuple[int, ...]
 
 
 class Cells:
@@ -64,11 +79,10 @@ class Cells:
     """The edge m, where the cells are the m×m squares into which the grid is cut at `shift`, and
     write all that they read; they can then be cut out without a table."""
     shift = 0
-    map: str | None = None
-    """The name of a fixed map that the cells bring with them (`rgflow.bijectors.FIXED`); none: that
-    of the config."""
     exact: Any = None
     """The action (`rgflow.actions`) that says how likely is what cells write; none: their map."""
+    square: Square | None = None
+    """What cells know of the average that the pixels of their square have; none: nothing."""
 
     def __init__(
         self,
@@ -224,8 +238,9 @@ class Sublattice(Cells):
         periodic: bool = True,
         groups: int = 1,
         extent: tuple[int, int] | None = None,
+        square: Square | None = None,
     ) -> None:
-        self.start, self.step = start, step
+        self.start, self.step, self.square = start, step, square
         none, period = np.empty((0, 2), dtype=np.int64), (step, step)
         super().__init__(
             name, level, grid, none, reads, written,
@@ -324,10 +339,8 @@ class Geometry(Kind, family="geometry"):
         """Rows and columns of images, where they are smaller than the grid; none: they aren't."""
         return None
 
-    @property
-    def averages(self) -> bool:
-        """Whether coarse images are averages of squares, rather than every second site."""
-        return False
+    averages: ClassVar[bool] = False
+    """Whether coarse images are averages of squares, rather than every second site."""
 
     def in_words(self) -> str:
         """A phrase."""

@@ -19,15 +19,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rgflow.bijectors import FIXED, conditional
+from rgflow.bijectors import conditional
 from rgflow.bijectors.base import Bijector, Compose, Context, Mapped
-from rgflow.bijectors.cellwise import Cellwise, spec_of
+from rgflow.bijectors.cellwise import BAND, Cellwise, spec_of
+from rgflow.bijectors.window import WindowMixture
 from rgflow.checks import MAX_LEVELS
 from rgflow.config import FlowConfig
 from rgflow.flow import Flow
 from rgflow.hierarchy import Stage
 from rgflow.latents import interleave, split
 from rgflow.lattice import Lattice, largest_levels
+from rgflow.numerics import derivatives_wanted
 
 
 @dataclass(eq=False)
@@ -93,9 +95,28 @@ class Visit:
         return self.layer.log_det(self.x, self.given)
 
     @property
+    def coarsened(self) -> Tensor:
+        """The grid after the layer, [N, C, h, w], as far as other layers read it: with averages,
+        where it writes these, and otherwise as before. In cube coordinates, or bytes."""
+        if (window := _averages(self.layer)) is None:
+            return self.x
+        if self.x.is_floating_point():
+            return self.layer.write(self.x, window.averages_in_cube(*self.read))
+        out = self.x.clone()
+        for band in self.layer.bands(max(BAND // len(out), 1)):
+            band.write(out, window.averages_of(*band.read(self.x)))
+        return out
+
+    @property
     def factored_out(self) -> Tensor:
         """What the level factors out, after its last layer, in the shape of `Latents.levels`."""
         return self.after if self.top else split(self.after)[1]
+
+
+def _averages(layer: Cellwise) -> WindowMixture | None:
+    """The map of a layer, if it puts averages in the place of pixels."""
+    window = layer.only(WindowMixture)
+    return window if window and window.averages else None
 
 
 class RGStep(nn.Module):
@@ -159,10 +180,6 @@ class RGFlow(Flow):
         for level, depth in enumerate(config.map.depths(lattice.levels, shared=config.shared)):
             of_level, layers = config.map.at(level, lattice.levels), []
             for cells in lattice.layers(level):
-                if cells.map:
-                    fixed = FIXED[cells.map](spec_of(cells, config.channels))
-                    layers.append(Cellwise(fixed, cells, config.channels))
-                    continue
                 key = self._weights_of(level), cells.name
                 if key not in made:
                     top = level == lattice.top or (config.shared and level >= config.shared_from)
@@ -196,17 +213,16 @@ class RGFlow(Flow):
 
     @cached_property
     def writes_last(self) -> bool:
-        """Whether no layer reads what another one writes on the way to the latents, so that
-        log-determinants don't need what layers write."""
+        """Whether no layer reads what another one writes on the way to the latents, but for
+        averages, so that log-determinants don't need what layers write."""
         for level, step in enumerate(self.steps):
             gone = np.zeros(self.lattice.grid(level), dtype=bool)
-            layers = [layer for layer in step.cellwise if not layer.cells.map]
-            for layer in layers:
+            for layer in step.cellwise:
                 table, written = layer.cells.table, layer.cells.written
                 if gone.flat[table[table >= 0]].any():
                     return False
-                gone.flat[table[:, :written]] = True
-            stack = [layer.bijector for layer in layers]
+                gone.flat[table[:, :written]] = _averages(layer) is None
+            stack = [layer.bijector for layer in step.cellwise]
             if any(not isinstance(of, Compose) or len(of.bijectors) > 1 for of in stack):
                 return False
             if not step.top and gone[::2, ::2].any():
@@ -227,16 +243,15 @@ class RGFlow(Flow):
             x: Images [N, C, H, W] in the domain of the layers; if nothing is written and no map is
                 asked for, in any number format.
             given: What is known of every image, in its embedding [N, E].
-            write: Whether layers get what those before have written. Otherwise they get the images
-                unchanged, but for fixed maps.
+            write: Whether layers get what those before have written. Otherwise they get
+                `Visit.coarsened`.
         """
         for step in self.steps:
             for layer in step.cellwise:
                 first, last = layer is step.cellwise[0], layer is step.cellwise[-1]
                 visit = Visit(layer, x, given, first, last, step.top)
                 yield visit
-                if write or layer.cells.map:
-                    x = visit.after
+                x = visit.after if write else visit.coarsened
             x = x[:, :, ::2, ::2]
 
     def walk_back(
@@ -283,14 +298,13 @@ class RGFlow(Flow):
         """As for `Flow.log_det`. If no layer reads what another one writes, nothing is written.
         With gradients, layers of the same weights are then one call of their map, which is faster
         than many small ones; without, one layer after another takes less memory."""
-        if not self.writes_last:
+        averages = self.config.geometry.averages
+        if not self.writes_last or (averages and derivatives_wanted(x)):
             return super().log_det(x, given)
         total = x.new_zeros(len(x))
         together: dict[Bijector, list[tuple[Tensor, Context]]] = {}
         for visit in self.walk(x, given, write=False):
-            if visit.layer.cells.map:
-                total = total + visit.log_det
-            elif torch.is_grad_enabled():
+            if torch.is_grad_enabled():
                 together.setdefault(visit.layer.bijector, []).append(visit.read)
             else:
                 total = total + visit.log_det_alone
@@ -313,8 +327,6 @@ class RGFlow(Flow):
         }
         for level, step in enumerate(self.steps):
             for layer in step.cellwise:
-                if layer.cells.map:
-                    continue
                 found = theirs.get((self._origin(level, other), layer.cells.name))
                 try:
                     assert found is not None

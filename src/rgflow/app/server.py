@@ -29,7 +29,7 @@ from rgflow.app.photographs import MAX_FILE, Photographs
 from rgflow.app.scratch import scratch
 from rgflow.app.sessions import SessionStore
 from rgflow.checks import check_whole
-from rgflow.photographs.scoring import has_averages, is_of_photographs
+from rgflow.photographs.scoring import is_of_photographs
 
 MAX_EVENTS_OF_A_KIND, MAX_EVENTS, MAX_WAITING = 4, 40, 200
 """Events that are handled at a time, of one kind and of all, and events that may wait."""
@@ -69,7 +69,7 @@ def make_app(
     """
     shown_panels = panels(own_panels)
     model = trained.load(first)
-    photographs = is_of_photographs(model.flow) and not has_averages(model.flow)
+    photographs = is_of_photographs(model.flow) and not model.flow.config.geometry.averages
     latents = LATENTS if photographs else first
     sessions = SessionStore(ModelStore(latents, folders=is_local(host) and not name))
     opened = sessions.models.open(latents)

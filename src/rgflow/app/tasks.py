@@ -24,7 +24,7 @@ from rgflow.app.regions import Region
 from rgflow.app.searching import Part, around, searched, surprises
 from rgflow.cells import Mask
 from rgflow.flow import Flow
-from rgflow.photographs import changing, enlarging, restoring, scoring
+from rgflow.photographs import changing, enlarging, restoring
 from rgflow.photographs.pictures import Picture, as_seen
 
 MAX_PIXELS = 64_000_000
@@ -249,7 +249,7 @@ def enlarge(task: Task) -> dict[str, Any]:
     large = enlarging.enlarge(flow, image, factor, progress=task.progress).cpu().numpy()
     was, seen = photo.picture, as_seen(photo.now, len(photo.picture.seen))
     now = Picture(seen, photo.exported(), was.notes, was.behind)
-    picture = now.enlarged(large, averages=scoring.has_averages(flow))
+    picture = now.enlarged(large, averages=flow.config.geometry.averages)
     new = Photo.of(
         photo.name, picture, large, lossy=photo.lossy, made="enlarged", visitor=photo.visitor
     )

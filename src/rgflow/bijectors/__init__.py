@@ -4,7 +4,6 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from rgflow.bijectors.averages import Averages
 from rgflow.bijectors.base import Bijector, Compose, Context, Inverse, MapSpec, Quantile
 from rgflow.bijectors.cellwise import Cellwise, cut, join, spec_of
 from rgflow.bijectors.coarse_to_fine import CoarseToFine
@@ -24,7 +23,6 @@ from rgflow.kinds import imported_class, made_from
 
 __all__ = [
     "AffineCoupling",
-    "Averages",
     "Bijector",
     "Cellwise",
     "CoarseToFine",
@@ -48,10 +46,6 @@ __all__ = [
     "join",
     "spec_of",
 ]
-
-
-FIXED: dict[str, Callable[[MapSpec], Bijector]] = {"averages": Averages}
-"""Maps that cells bring with them, which have no parameters and a log-determinant of 0."""
 
 
 @made_from(OwnMap)

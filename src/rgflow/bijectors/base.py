@@ -31,6 +31,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from rgflow.cells import Square
 from rgflow.numerics import EXACT, Precision
 from rgflow.priors import Prior
 
@@ -94,6 +95,7 @@ class MapSpec:
         context: Numbers that a cell reads beside these, K.
         flags: Sites of the context that may be missing.
         embedding: Size of the embeddings, E.
+        square: What a cell knows of its square, if coarse images are averages.
     """
 
     channels: int
@@ -103,6 +105,7 @@ class MapSpec:
     context: int = 0
     flags: int = 0
     embedding: int = 0
+    square: Square | None = None
 
     @property
     def dim(self) -> int:

@@ -74,6 +74,7 @@ def spec_of(cells: Cells, channels: int, top: bool = True, embedding: int = 0) -
         context=channels * context,
         flags=0 if cells.periodic else context,
         embedding=embedding,
+        square=cells.square,
     )
 
 
@@ -281,9 +282,8 @@ class Band:
     def read(self, x: Tensor) -> tuple[Tensor, Context]:
         """What the cells of images [N, C, h, w] write, [R, D], and their context, by slices, so
         that it takes no table; in the number format and on the device of the layer, whatever those
-        of the images are. Fixed maps take bytes as well."""
-        x = x[:, :, self.rows]
-        x = x if self.layer.cells.map else x.to(self.layer.code)
+        of the images are."""
+        x = x[:, :, self.rows].to(self.layer.code)
         written, values = _sliced(x, self.cells)
         return written, Context(values, self.layer.coded(written), _missing(self.cells, x))
 

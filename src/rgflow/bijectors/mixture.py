@@ -18,15 +18,20 @@ section 2.1), with a small share ε of the marginal distribution, uniform within
 dequantisation adds costs nothing, and a network learns a value by regression, as one number μ. Both
 lines for y are computed, so that it is precise at both ends (`rgflow.priors`).
 
+Where only some levels are possible (`Bounded`), the distribution is this one,
+truncated to them: what lies below, within and above a level counts from the lowest to the highest,
+divided by the probability of all of these.
+
 Letters in shapes: G groups of variables of one channel; n values of each; K components.
 """
 
 from collections.abc import Callable
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from rgflow.bijectors.pixels import LEVELS, Place, Tables
 
@@ -58,6 +63,25 @@ class Units(NamedTuple):
     unit: Tensor
 
 
+class Bounded(NamedTuple):
+    """The same, and between which levels each variable lies; each [G, n]."""
+
+    centre: Tensor
+    unit: Tensor
+    low: Tensor
+    """The lowest possible level."""
+    high: Tensor
+    """The highest."""
+
+
+Measured = Units | Bounded
+
+
+def of_some(units: Measured, which: Any) -> Measured:
+    """Those of some groups and variables, by an index of all."""
+    return type(units)(*(part[which] for part in units))
+
+
 class Components(NamedTuple):
     """Parameters of every component and variable, each [K, G, n]."""
 
@@ -67,7 +91,7 @@ class Components(NamedTuple):
     """One over the scale."""
 
 
-def mixture_forward(place: Place, params: Tensor, units: Units) -> tuple[Tensor, Tensor]:
+def mixture_forward(place: Place, params: Tensor, units: Measured) -> tuple[Tensor, Tensor]:
     """Map variables, given as places.
 
     Args:
@@ -81,20 +105,25 @@ def mixture_forward(place: Place, params: Tensor, units: Units) -> tuple[Tensor,
         to the likelier level.
     """
     params = params.to(place.share.dtype)
-    below, here, above = _around(place.level, _components(params, units), units)
-    low = (1 - MARGINAL_SHARE) * (below + place.low * here) + MARGINAL_SHARE * place.from_0
-    high = (1 - MARGINAL_SHARE) * (above + place.high * here) + MARGINAL_SHARE * place.from_1
+    components = _components(params, units)
+    below, here, above = _around(place.level, components, units)
+    from_0, from_1 = _within(place.from_0, place.from_1, units)
+    low = (1 - MARGINAL_SHARE) * (below + place.low * here) + MARGINAL_SHARE * from_0
+    high = (1 - MARGINAL_SHARE) * (above + place.high * here) + MARGINAL_SHARE * from_1
     slope = (1 - MARGINAL_SHARE) * here / place.share + MARGINAL_SHARE
     log_slope = slope.log()
     if place.low.requires_grad:
         with torch.no_grad():
             rise = (1 - MARGINAL_SHARE) * _rise(place.level, params, units) / (place.share * slope)
         log_slope = log_slope + rise * (place.low - place.low.detach())
-    return _cube(low, high), log_slope
+    if isinstance(units, Bounded):
+        whole = _possible(components, units)
+        low, high, log_slope = low / whole, high / whole, log_slope - whole.log()
+    return cube(low, high), log_slope
 
 
 def mixture_inverse(
-    d: Tensor, level: Tensor, params: Tensor, units: Units, tables: Tables
+    d: Tensor, level: Tensor, params: Tensor, units: Measured, tables: Tables
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The inverse of `mixture_forward`, of results whose levels are known.
 
@@ -110,16 +139,22 @@ def mixture_inverse(
         lie; each [G, n].
     """
     share, before, after = (table.gather(1, level) for table in tables)
-    below, here, above = _around(level, _components(params.to(d.dtype), units), units)
+    components = _components(params.to(d.dtype), units)
+    below, here, above = _around(level, components, units)
     height = (1 - MARGINAL_SHARE) * here + MARGINAL_SHARE * share
-    low = (d - (1 - MARGINAL_SHARE) * below - MARGINAL_SHARE * before) / height
-    high = (-d - (1 - MARGINAL_SHARE) * above - MARGINAL_SHARE * after) / height
+    log_slope = torch.log(share / height)
+    if isinstance(units, Bounded):
+        whole = _possible(components, units)
+        d, log_slope = d * whole, log_slope + whole.log()
+    least, most = _within(before, after, units)
+    low = (d - (1 - MARGINAL_SHARE) * below - MARGINAL_SHARE * least) / height
+    high = (-d - (1 - MARGINAL_SHARE) * above - MARGINAL_SHARE * most) / height
     low = torch.where(d > 0, low, 1 - high).clamp(0, 1)
     high = torch.where(d > 0, 1 - low, high).clamp(0, 1)
-    return _cube(before + share * low, after + share * high), torch.log(share / height), low
+    return cube(before + share * low, after + share * high), log_slope, low
 
 
-def find_level(d: Tensor, params: Tensor, units: Units, tables: Tables) -> Tensor:
+def find_level(d: Tensor, params: Tensor, units: Measured, tables: Tables) -> Tensor:
     """Levels that map to these results; those of uniform results are draws from the mixtures.
 
     A search digit by digit: each is the highest with which a level begins before d. For few
@@ -136,6 +171,8 @@ def find_level(d: Tensor, params: Tensor, units: Units, tables: Tables) -> Tenso
     """
     components = _components(params.to(d.dtype), units)
     near = d > 0
+    if isinstance(units, Bounded):
+        d = d * _possible(components, units)
     # Measured from the end at which d is small.
     sign = torch.where(near, 1.0, -1.0).to(d.dtype)
     level = torch.zeros_like(d, dtype=torch.long)
@@ -148,7 +185,7 @@ def find_level(d: Tensor, params: Tensor, units: Units, tables: Tables) -> Tenso
     return level
 
 
-def level_log_prob(level: Tensor, params: Tensor, units: Units, tables: Tables) -> Tensor:
+def level_log_prob(level: Tensor, params: Tensor, units: Measured, tables: Tables) -> Tensor:
     """Log-probabilities of levels.
 
     Args:
@@ -160,17 +197,71 @@ def level_log_prob(level: Tensor, params: Tensor, units: Units, tables: Tables) 
     Returns:
         In nats, [G, n].
     """
-    share, mean, sharp = _components(params, units)
+    components = _components(params, units)
     start, end = (level - units.centre) / units.unit, (level + 1 - units.centre) / units.unit
     start, end = start.where(level > 0, -OUTER_EDGE), end.where(level < LEVELS - 1, OUTER_EDGE)
+    here = _mass(start, end, components).sum(0)
+    log_p = torch.log((1 - MARGINAL_SHARE) * here + MARGINAL_SHARE * tables.share.gather(1, level))
+    return log_p - _possible(components, units).log() if isinstance(units, Bounded) else log_p
+
+
+def mean_levels(params: Tensor, units: Measured) -> Tensor:
+    """Means of the levels, real numbers [G, n]; arguments as for `level_log_prob`.
+
+    They are those of the mixtures before these are cut into levels, less ½, which differ by what
+    whole numbers add to integrals of components narrower than their step: less than ½.
+    """
+    if isinstance(units, Units):
+        ends = torch.zeros_like(params[:, 0]), torch.full_like(params[:, 0], LEVELS - 1)
+        units = Bounded(units.centre, units.unit, *ends)
+    components = share, mean, sharp = _components(params, units)
+    a, b = (units.low - units.centre) / units.unit, (units.high + 1 - units.centre) / units.unit
+    # ∫(x − μ)/s dσ = z σ(z) − softplus(z), z = (x − μ)/s, from the side on which σ is small.
+    za, zb = (a - mean) * sharp, (b - mean) * sharp
+    side = torch.copysign(za.new_ones(()), -(za + zb))
+    at_a, at_b = (z * torch.sigmoid(z) - F.softplus(z) for z in (side * za, side * zb))
+    moment = (share * (at_b - at_a) / sharp + mean * _mass(a, b, components)).sum(0)
+    start, end = _ends(units)
+    below, above = _mass(start, a, components).sum(0), _mass(b, end, components).sum(0)
+    moment = moment + below * (a + 0.5 / units.unit) + above * (b - 0.5 / units.unit)
+    uniform = MARGINAL_SHARE * (units.high + 1 - units.low) / LEVELS
+    found = (1 - MARGINAL_SHARE) * moment + uniform * (a + b) / 2
+    found = found / _possible(components, units)
+    return (found * units.unit + units.centre - 0.5).clamp(units.low, units.high)
+
+
+def _mass(start: Tensor, end: Tensor, components: Components) -> Tensor:
+    """Probability of every component between two places x, [K, G, n], measured from the side on
+    which it is small, so that it is precise."""
+    share, mean, sharp = components
     a, b = (start - mean) * sharp, (end - mean) * sharp
-    # As in `_around`, both from the side on which they are small.
     side = torch.copysign(a.new_ones(()), -(a + b).detach())
-    here = (share * side * (torch.sigmoid(side * b) - torch.sigmoid(side * a))).sum(0)
-    return torch.log((1 - MARGINAL_SHARE) * here + MARGINAL_SHARE * tables.share.gather(1, level))
+    return share * side * (torch.sigmoid(side * b) - torch.sigmoid(side * a))
 
 
-def _components(params: Tensor, units: Units) -> Components:
+def _within(from_0: Tensor, from_1: Tensor, units: Measured) -> tuple[Tensor, Tensor]:
+    """Distances from the ends of the unit interval as those from the ends of the part that is
+    possible."""
+    if not isinstance(units, Bounded):
+        return from_0, from_1
+    return from_0 - units.low / LEVELS, from_1 - (LEVELS - 1 - units.high) / LEVELS
+
+
+def _possible(components: Components, units: Bounded) -> Tensor:
+    """Probability of all possible levels, before truncation, [G, n]."""
+    start, end = _ends(units)
+    mass = _mass(start, end, components).sum(0)
+    uniform = (units.high + 1 - units.low) / LEVELS
+    return (1 - MARGINAL_SHARE) * mass + MARGINAL_SHARE * uniform
+
+
+def _ends(units: Bounded) -> tuple[Tensor, Tensor]:
+    """Where the possible levels begin and end, in units of x; the tails belong to 0 and 255."""
+    start, end = ((k - units.centre) / units.unit for k in (units.low, units.high + 1))
+    return start.where(units.low > 0, -OUTER_EDGE), end.where(units.high < LEVELS - 1, OUTER_EDGE)
+
+
+def _components(params: Tensor, units: Measured) -> Components:
     """Unconstrained parameters [G, 3K, n] as components."""
     shares, means, scales = params.transpose(0, 1).chunk(3)
     n = len(means)
@@ -180,8 +271,11 @@ def _components(params: Tensor, units: Units) -> Components:
     return Components(shares.softmax(0), means + start[:, None, None], 1 / scale)
 
 
-def _around(level: Tensor, components: Components, units: Units) -> tuple[Tensor, Tensor, Tensor]:
-    """F_k, P_k and 1 − F_(k+1) of levels k, each [G, n]."""
+def _around(
+    level: Tensor, components: Components, units: Measured
+) -> tuple[Tensor, Tensor, Tensor]:
+    """F_k, P_k and 1 − F_(k+1) of levels k, each [G, n], from the lowest to the highest level that
+    is possible."""
     share, mean, sharp = components
     start = (level - units.centre) / units.unit
     end = (level + 1 - units.centre) / units.unit
@@ -192,13 +286,18 @@ def _around(level: Tensor, components: Components, units: Units) -> tuple[Tensor
     a = torch.where(level == 0, -torch.inf, a)
     b = torch.where(level == LEVELS - 1, torch.inf, b)
     at_start, at_end = torch.sigmoid(side * a), torch.sigmoid(side * b)
-    below = share * torch.where(left, at_start, 1 - at_start)
     here = share * side * (at_end - at_start)
+    if isinstance(units, Bounded):
+        first, last = _ends(units)
+        below = _mass(first, start.where(level > 0, -OUTER_EDGE), components)
+        above = _mass(end.where(level < LEVELS - 1, OUTER_EDGE), last, components)
+        return below.sum(0), here.sum(0), above.sum(0)
+    below = share * torch.where(left, at_start, 1 - at_start)
     above = share * torch.where(left, 1 - at_end, at_end)
     return below.sum(0), here.sum(0), above.sum(0)
 
 
-def _rise(level: Tensor, params: Tensor, units: Units) -> Tensor:
+def _rise(level: Tensor, params: Tensor, units: Measured) -> Tensor:
     """The derivative of P_k in k, [G, n]."""
     share, mean, sharp = _components(params, units)
     sharp = sharp / units.unit
@@ -211,20 +310,37 @@ def _rise(level: Tensor, params: Tensor, units: Units) -> Tensor:
 
 
 def _edge(
-    level: Tensor, near: Tensor, sign: Tensor, components: Components, units: Units, tables: Tables
+    level: Tensor,
+    near: Tensor,
+    sign: Tensor,
+    components: Components,
+    units: Measured,
+    tables: Tables,
 ) -> Tensor:
     """Lower edges of t levels (1 to 255) of every variable, [G, t, n]: y for variables near 0, y −
     1 for the others; `near` and their sign are [G, 1, n]."""
     share, mean, sharp = (part[:, :, None] for part in components)
-    start = (level - units.centre[:, None]) / units.unit[:, None]
-    mass = (share * torch.sigmoid(sign * ((start - mean) * sharp))).sum(0)
+    of: Measured = type(units)(*(part[:, None] for part in units))
+    start = (level - of.centre) / of.unit
     at = level.flatten(1)
-    before, after = tables.below.gather(1, at), tables.above.gather(1, at - 1)
-    uniform = torch.where(near, before.view_as(start), after.view_as(start))
-    return sign * ((1 - MARGINAL_SHARE) * mass + MARGINAL_SHARE * uniform)
+    before, after = (
+        table.gather(1, place).view_as(start)
+        for table, place in ((tables.below, at), (tables.above, at - 1))
+    )
+    if isinstance(of, Bounded):
+        first, last = _ends(of)
+        begin, end = torch.where(near, first, start), torch.where(near, start, last)
+        mass = _mass(begin, end, Components(share, mean, sharp)).sum(0)
+        before, after = _within(before, after, of)
+    else:
+        mass = (share * torch.sigmoid(sign * ((start - mean) * sharp))).sum(0)
+    edge = sign * ((1 - MARGINAL_SHARE) * mass + MARGINAL_SHARE * torch.where(near, before, after))
+    if isinstance(of, Units):
+        return edge
+    return edge.masked_fill(level <= of.low, -torch.inf).masked_fill(level > of.high, torch.inf)
 
 
-def _cube(from_0: Tensor, from_1: Tensor) -> Tensor:
+def cube(from_0: Tensor, from_1: Tensor) -> Tensor:
     """Cube coordinates of points at these distances from both ends; distances that underflow become
     the smallest number, so that the side is never lost."""
     tiny = torch.finfo(from_0.dtype).tiny

@@ -2,6 +2,16 @@
 
 Levels of pixels are whole numbers, so generation has exactly the context that inference had.
 
+Where coarse images are averages (`rgflow.geometries.BlockSpins`), every pixel is drawn within what
+the average of its square leaves open. With n pixels in the square, of average y = ⌊(Σx + n/2)/n⌋, m
+of them still to come, this one included, and p the sum of the others, it lies
+
+    from max(0, n·y − ⌊n/2⌋ − p − 255·(m − 1)) to min(255, n·y − ⌊n/2⌋ + n − 1 − p).
+
+So the last pixel has at most n values, nothing is lost, and the density is exact. The map of the
+last pixel puts the average in its place: the whole part of its result is y, and the fraction the
+place of the pixel among those n values, in their distribution.
+
 Letters in shapes: R rows (sites); C channels; S sites of the context; E numbers of embeddings;
 K components; w width of the network.
 """
@@ -16,13 +26,18 @@ from torch.nn import functional as F
 
 from rgflow.bijectors.base import Bijector, Context, Domain, Mapped, MapSpec
 from rgflow.bijectors.mixture import (
+    Bounded,
+    Measured,
     Units,
+    cube,
     find_level,
     level_log_prob,
+    mean_levels,
     mixture_forward,
     mixture_inverse,
+    of_some,
 )
-from rgflow.bijectors.pixels import LEVELS, Tables, find_place
+from rgflow.bijectors.pixels import LEVELS, MIN_PIXEL, Tables, find_place
 from rgflow.conditioners import linear
 from rgflow.config import WindowMap
 from rgflow.kinds import made_from
@@ -41,7 +56,9 @@ class WindowMixture(Bijector):
     in units of their spread, so that what is learned of one brightness and contrast holds for all;
     and the mean and the spread. The mixtures are measured in the same units. Channels come in
     order: the means of each are linear in the channels before it (Salimans et al. 2017,
-    arXiv:1701.05517, section 2.2). So both directions evaluate the network once.
+    arXiv:1701.05517, section 2.2). So both directions evaluate the network once. In a square with a
+    known average, the mixtures start around the mean of the pixels still to come, which the network
+    sees as well.
 
     Args:
         spec: Of the cells, which write one site.
@@ -68,47 +85,62 @@ class WindowMixture(Bijector):
         if spec.sites != 1:
             raise ValueError(
                 f"Expected cells that write one site for the map window; got {spec.sites}: use the "
-                f"geometry windows with size 1."
+                f"geometry windows."
             )
-        self.channels, self.components = spec.channels, components
+        self.channels, self.components, self.square = spec.channels, components, spec.square
         share = torch.full((LEVELS,), 1 / LEVELS, dtype=torch.float64)
         below = torch.arange(LEVELS, dtype=torch.float64) / LEVELS
         for name, table in Tables(share, below, below.flip(0))._asdict().items():
             self.register_buffer(name, table.repeat(spec.channels, 1), persistent=False)
         seen = spec.features + spec.embedding + (spec.channels + 1 if spec.context else 0)
+        seen += spec.channels if spec.square else 0
         pairs = spec.channels * (spec.channels - 1) // 2
         params = (3 * spec.channels + pairs) * components
-        self.network = WindowNetwork(max(seen, 1), hidden, blocks, params)
+        width = -(-hidden // 2) if self.averages else hidden  # of a choice among four values
+        self.network = WindowNetwork(max(seen, 1), width, blocks, params)
 
     def hidden_matrices(self) -> Iterable[Tensor]:
         return self.network.hidden_matrices()
+
+    @property
+    def averages(self) -> bool:
+        """Whether averages take the place of the pixels that cells write, towards the latents."""
+        return self.square is not None and self.square.average is None
 
     def transform(self, x: Tensor, context: Context | None = None) -> Mapped:
         tables = self._tables(x.dtype)
         place = find_place(x.T.contiguous(), tables)
         level = place.level + (place.low - place.low.detach())
-        params, factors, units = self._params(context, x)
+        params, factors, units = self._params(context, x, own=place.level.T.to(x.dtype))
         params = _shifted(params, factors, (level - units.centre) / units.unit)
         y, log_slope = mixture_forward(place, params, units)
+        if self.averages:
+            assert context is not None
+            average = self._averages(place.level.T.to(x.dtype), _levels(context.values), context)
+            y, log_slope = _with_fraction(average.T, y), log_slope - math.log(LEVELS)
         return y.T, log_slope.sum(0)
 
     def log_det(self, x: Tensor, context: Context | None = None) -> Tensor:
         if derivatives_wanted(x):
             return super().log_det(x, context)
         self._check(x)
-        log_p = self._level_log_prob(_levels(x), *self._params(context, x))
-        return log_p + self.channels * math.log(LEVELS)
+        level = _levels(x)
+        log_p = self._level_log_prob(level, *self._params(context, x, own=level))
+        return log_p if self.averages else log_p + self.channels * math.log(LEVELS)
 
     def invert(self, y: Tensor, context: Context | None = None) -> Mapped:
-        d, tables = y.T, self._tables(y.dtype)
-        params, factors, units = self._params(context, y)
+        d, tables, own = y.T, self._tables(y.dtype), None
+        if self.averages:
+            place = find_place(d.contiguous(), tables)
+            d, own = cube(place.low, place.high), place.level.T.to(y.dtype)
+        params, factors, units = self._params(context, y, average=own)
         derivatives = derivatives_wanted()
         known, levels = y.new_zeros(d.shape), []
         for channel in range(self.channels):
             one = slice(channel, channel + 1)
             of = (
                 _shifted(params, factors, known)[one],
-                Units(*(u[one] for u in units)),
+                of_some(units, one),
                 Tables(*(t[one] for t in tables)),
             )
             level = find_level(d[one].contiguous(), *of)
@@ -120,6 +152,8 @@ class WindowMixture(Bijector):
             known = torch.cat((known[:channel], found, known[channel + 1 :]))
         params = _shifted(params, factors, known)
         x, log_slope, _ = mixture_inverse(d, torch.cat(levels), params, units, tables)
+        if self.averages:
+            log_slope = log_slope + math.log(LEVELS)
         return x.T, log_slope.sum(0)
 
     def level_log_prob(self, level: Tensor, around: Context) -> Tensor:
@@ -132,10 +166,20 @@ class WindowMixture(Bijector):
         Returns:
             In nats, all channels together, [R].
         """
-        return self._level_log_prob(level, *self._given(around))
+        return self._level_log_prob(level, *self._given(around, own=level))
+
+    def averages_of(self, level: Tensor, around: Context) -> Tensor:
+        """The averages that take the place of pixels, where `averages` says so; arguments as for
+        `level_log_prob`, [R, C]."""
+        return self._averages(level, around.values.to(level), around)
+
+    def averages_in_cube(self, x: Tensor, context: Context) -> Tensor:
+        """The same of pixels in cube coordinates, and in these, each in the middle of its level."""
+        average = self._averages(_levels(x), _levels(context.values), context).T
+        return _with_fraction(average, torch.full_like(average, 0.5)).T
 
     def _level_log_prob(
-        self, level: Tensor, params: Tensor, factors: Tensor, units: Units
+        self, level: Tensor, params: Tensor, factors: Tensor, units: Measured
     ) -> Tensor:
         level = level.T.to(params.dtype)
         params = _shifted(params, factors, (level - units.centre) / units.unit)
@@ -151,45 +195,51 @@ class WindowMixture(Bijector):
         Returns:
             In nats, all channels together, [R].
         """
-        given = self._given(around)
+        given = self._given(around, own=level)
         half = given[0].new_full(level.shape, 0.5)
         every = torch.ones(len(level), dtype=torch.bool, device=level.device)
         return self._draw_levels(half, every, half, *given)[1] - self._level_log_prob(level, *given)
 
     def draw_levels(
-        self, level: Tensor, free: Tensor, u: Tensor, around: Context
+        self, level: Tensor, free: Tensor, u: Tensor | None, around: Context
     ) -> tuple[Tensor, Tensor]:
         """Draw the bytes of some sites, with the log-probability of all, in one evaluation.
 
         Args:
-            level: As for `level_log_prob`; of those to be drawn, anything.
+            level: As for `level_log_prob`; of those to be drawn, the averages where `averages` says
+                so, and anything otherwise.
             free: Which are to be drawn, [R].
-            u: Uniform numbers, [R, C].
+            u: Uniform numbers, [R, C]; none: means, rounded.
             around: As for `level_log_prob`.
 
         Returns:
             Bytes [R, C], and log-probabilities in nats [R].
         """
-        return self._draw_levels(level, free, u, *self._given(around))
+        average = None
+        if self.averages:
+            level = level.to(self.network.first.weight.dtype)
+            average = torch.where(free[:, None], level, self.averages_of(level, around))
+        return self._draw_levels(level, free, u, *self._given(around, average=average))
 
     def _draw_levels(
-        self, level: Tensor, free: Tensor, u: Tensor, given: Tensor, factors: Tensor, units: Units
-    ) -> tuple[Tensor, Tensor]:
-        level, d = level.T.to(given.dtype).clone(), torch.where(u <= 0.5, u, u - 1).T[:, free]
-        tables = self._tables(given.dtype)
-        drawn = Units(*(of[:, free] for of in units))
+        self, level: Tensor, free: Tensor, u: Tensor | None, given: Tensor, factors: Tensor,
+        units: Measured,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        level, tables = level.T.to(given.dtype).clone(), self._tables(given.dtype)
+        d = None if u is None else torch.where(u <= 0.5, u, u - 1).T[:, free]
+        drawn = of_some(units, (slice(None), free))
         own_params, own_factors = given[..., free], factors[..., free]
-        known = torch.zeros_like(d)
+        known = torch.zeros_like(drawn.centre)
         for channel in range(self.channels):
             one = slice(channel, channel + 1)
-            of = (
-                _shifted(own_params, own_factors, known)[one],
-                Units(*(unit[one] for unit in drawn)),
-                Tables(*(table[one] for table in tables)),
-            )
-            found = find_level(d[one].contiguous(), *of).to(level.dtype)
+            params, of = _shifted(own_params, own_factors, known)[one], of_some(drawn, one)
+            if d is None:
+                found = mean_levels(params, of).round()
+            else:
+                table = Tables(*(table[one] for table in tables))
+                found = find_level(d[one].contiguous(), params, of, table).to(level.dtype)
             level[one, free] = found
-            known[one] = (found - drawn.centre[one]) / drawn.unit[one]
+            known[one] = (found - of.centre) / of.unit
         params = _shifted(given, factors, (level - units.centre) / units.unit)
         return level.T, level_log_prob(level.long(), params, units, tables).sum(0)
 
@@ -204,66 +254,138 @@ class WindowMixture(Bijector):
         Returns:
             Cube coordinates (`rgflow.priors`), [R, C].
         """
-        params, factors, units = self._given(around)
+        params, factors, units = self._given(around, own=level)
         level = level.T.to(params.dtype)
         params = _shifted(params, factors, (level - units.centre) / units.unit)
         u = (level + 0.5) / LEVELS
         place = find_place(torch.where(u <= 0.5, u, u - 1), self._tables(level.dtype))
         return mixture_forward(place, params, units)[0].T
 
-    def _given(self, around: Context) -> tuple[Tensor, Tensor, Units]:
+    def _given(
+        self, around: Context, own: Tensor | None = None, average: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Measured]:
         """Unshifted parameters, slopes of the means and units, given the context in whole
         numbers."""
         dtype = self.network.first.weight.dtype
         like = around.values.new_empty(len(around.values), self.channels, dtype=dtype)
-        return self._params(around, like, around.values.to(dtype))
+        return self._params(around, like, around.values.to(dtype), own, average)
 
     def _params(
-        self, context: Context | None, like: Tensor, level: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, Units]:
-        """As `_given`, from a context, in the dtype of `like`."""
-        units, seen = self._seen(context, like, level)
+        self,
+        context: Context | None,
+        like: Tensor,
+        level: Tensor | None = None,
+        own: Tensor | None = None,
+        average: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Measured]:
+        """As `_given`, from a context, in the dtype of `like`; `level` holds the levels of the
+        context, if they are known. Where `averages` says so, the pixels [R, C] that cells write
+        have to be given, or their averages."""
+        if context is not None and level is None:
+            level = _levels(context.values)
+        if self.averages and average is None:
+            assert own is not None
+            assert level is not None
+            assert context is not None
+            average = self._averages(own.to(like.dtype), level, context)
+        units, seen = self._seen(context, like, level, average)
         return *_split(self.network(seen).to(like.dtype), self.channels, self.components), units
 
-    def probabilities(self, context: Context, before: Tensor) -> Tensor:
+    def probabilities(
+        self, context: Context, before: Tensor, average: Tensor | None = None
+    ) -> Tensor:
         """Probabilities of all 256 levels of the next channel, as a coder needs them, [R, 256].
 
         Args:
             context: Of the cells.
             before: Levels of the channels before it, [R, c].
+            average: Of their squares, [R, C], where `averages` says so.
         """
         like = context.values.new_empty(len(before), self.channels)
-        params, factors, units = self._params(context, like)
+        params, factors, units = self._params(context, like, average=average)
         channel = before.shape[1]
         one = slice(channel, channel + 1)
         known = like.new_zeros(like.T.shape)
         known[:channel] = (before.T - units.centre[:channel]) / units.unit[:channel]
         params = _shifted(params, factors, known)[one]
         level = torch.arange(LEVELS, device=like.device).repeat_interleave(len(before))[None]
-        every = Units(*(u[one].repeat(1, LEVELS) for u in units))
+        every: Measured = type(units)(*(u[one].repeat(1, LEVELS) for u in units))
         tables = Tables(*(t[one] for t in self._tables(like.dtype)))
-        log_probs = level_log_prob(level, params.repeat(1, 1, LEVELS), every, tables)
-        return log_probs.exp().view(LEVELS, -1).T
+        found = level_log_prob(level, params.repeat(1, 1, LEVELS), every, tables).exp()
+        if isinstance(every, Bounded):
+            found = found.masked_fill((level < every.low) | (level > every.high), 0)
+        return found.view(LEVELS, -1).T
 
     def _tables(self, dtype: torch.dtype) -> Tables:
         return Tables(*(table.to(dtype) for table in (self.share, self.below, self.above)))
 
     def _seen(
-        self, context: Context | None, like: Tensor, level: Tensor | None = None
-    ) -> tuple[Units, Tensor]:
-        """Units of every site, each [C, R], and the network's input, [R, .]; `level` holds the
-        levels of the context, if they are known."""
+        self, context: Context | None, like: Tensor, level: Tensor | None, average: Tensor | None
+    ) -> tuple[Measured, Tensor]:
+        """Units of every site, each [C, R], and the network's input, [R, .]."""
         shape = self.channels, len(like)
-        if context is None or not context.values.shape[1]:
-            units = Units(like.new_full(shape, LEVELS / 2), like.new_full(shape, LEVELS / 4))
+        if context is None or level is None or not level.shape[1]:
+            none = Units(like.new_full(shape, LEVELS / 2), like.new_full(shape, LEVELS / 4))
             if context is None or not context.embedding.shape[1]:
-                return units, like.new_ones(len(like), 1)
-            return units, context.embedding
-        level = _levels(context.values) if level is None else level
+                return none, like.new_ones(len(like), 1)
+            return none, context.embedding
         seen, mean, spread = _of_window(level, context.missing, self.channels)
+        units: Measured = Units(mean, spread.expand(shape))
+        if self.square:
+            rest, low, high = self._left_open(level, context, average)
+            units = Bounded(rest, spread.expand(shape), low, high)
+            seen = torch.cat((seen, ((rest - mean) / spread).T), 1)
         if context.embedding.shape[1]:
             seen = torch.cat((seen, context.embedding), 1)
-        return Units(mean, spread.expand(shape)), seen
+        return units, seen
+
+    def _known(self, level: Tensor, context: Context) -> tuple[Tensor, Tensor | int]:
+        """Of the known pixels of squares the sum [C, R], and how many there are, [R]."""
+        assert self.square
+        known = list(self.square.known)
+        total = level.T.unflatten(0, (-1, self.channels))[known].sum(0)
+        if context.missing is None:
+            return total, len(known)
+        return total, (~context.missing.T[known]).to(level.dtype).sum(0)
+
+    def _averages(self, pixel: Tensor, level: Tensor, context: Context) -> Tensor:
+        """The averages of squares whose last pixels are these, [R, C]; derivatives are those of the
+        other pixels' share."""
+        total, count = self._known(level, context)
+        n = count + 1
+        exact = (pixel.T.detach() + total + n // 2) / n
+        average = exact.detach().floor()
+        return (average + (exact - exact.detach()) if derivatives_wanted(level) else average).T
+
+    def _left_open(
+        self, level: Tensor, context: Context, average: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What the averages of squares and their known pixels leave open: the mean of the pixels
+        still to come, and the lowest and highest level, each [C, R]."""
+        assert self.square
+        total, count = self._known(level, context)
+        n: Tensor | int = count + 1
+        if self.square.average is not None:
+            average = level.T.unflatten(0, (-1, self.channels))[self.square.average].T
+            n = 4
+            if isinstance(count, Tensor):  # an edge cuts squares of which a pixel is missing
+                n = torch.where(count < len(self.square.known), 2, 4).to(level.dtype)
+        assert average is not None
+        least, left = n * average.T - n // 2 - total, n - count
+        low = (least - (LEVELS - 1) * (left - 1)).clamp(0, LEVELS - 1)
+        high = torch.maximum((least + n - 1).clamp(0, LEVELS - 1), low)
+        return (least + (n - 1) / 2) / left, low, high
+
+
+def _with_fraction(level: Tensor, d: Tensor) -> Tensor:
+    """Cube coordinates of pixels of these levels, and with these fractions, given in cube
+    coordinates, both [C, R]."""
+    # Less than 1, even next to numbers that have fewer digits left for it.
+    most = 1 - LEVELS / 4 * torch.finfo(d.dtype).eps
+    low, high = (
+        torch.where(d > 0, a, b).clamp(MIN_PIXEL, most) for a, b in ((d, 1 + d), (1 - d, -d))
+    )
+    return torch.where(level < LEVELS // 2, level + low, level + 1 - LEVELS - high) / LEVELS
 
 
 def _of_window(

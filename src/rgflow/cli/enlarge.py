@@ -40,7 +40,6 @@ def run(arguments: Sequence[str]) -> None:
     from rgflow import trained
     from rgflow.photographs.enlarging import FACTORS, enlarge
     from rgflow.photographs.pictures import LOSSLESS, MAX_PIXELS, named, read, write
-    from rgflow.photographs.scoring import has_averages
     from rgflow.training.optimisation import prepare_machine
 
     check_name("--factor", str(settings.factor), [str(factor) for factor in FACTORS])
@@ -77,7 +76,7 @@ def run(arguments: Sequence[str]) -> None:
                 keep=keep,
                 progress=progress,
             )
-            out = picture.enlarged(large.cpu().numpy(), averages=has_averages(flow))
+            out = picture.enlarged(large.cpu().numpy(), averages=flow.config.geometry.averages)
             for note in out.notes:
                 say(f"{path.name}: {note}.")
             written = write(out.image, named(out.image, source.out(f"*{path.suffix}")))

@@ -12,7 +12,7 @@ FORMER_NAMES = {"clip": "max_grad_norm", "average": "ema_decay"}
 """Settings of a training that had another name."""
 GONE = {
     "channel_mixing": False, "dequantization": "uniform",
-    "size": 1, "shifts": None, "offsets": None,
+    "size": 1, "shifts": None, "offsets": None, "coarse": "sites",
     "symmetric": False, "start": None, "anneal": 0.5,
 }  # fmt: skip
 """Options of kinds that are gone, with the value that means what is done now."""

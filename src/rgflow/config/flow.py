@@ -125,10 +125,11 @@ got 'bins'.
                 f"Expected the prior gaussian of unit variance where the last half is drawn "
                 f"exactly; got {self.prior}."
             )
-        if self.geometry.averages and not self.map.of_levels:
+        if self.geometry.averages and not (self.map.of_levels and self.map.depth == 1):
             raise ValueError(
-                "Expected the map window where coarse images are averages, as these are of the "
-                f"levels of pixels; got {type(self.map).__name__}: use it, or coarse=sites."
+                "Expected the map window, with depth 1, where coarse images are averages, as these "
+                f"are of the levels of pixels; got {self.map.kind} with depth "
+                f"{short(self.map.depth)}: use it, or the geometry windows."
             )
         if self.geometry.squeezes and any(
             (self.position_embedding, self.level_embedding, self.labels)

@@ -2,7 +2,8 @@
 
 from rgflow.cells import Geometry
 from rgflow.geometries.blocks import Blocks
+from rgflow.geometries.spins import BlockSpins
 from rgflow.geometries.squeeze import Squeeze
 from rgflow.geometries.windows import Windows
 
-__all__ = ["Blocks", "Geometry", "Squeeze", "Windows"]
+__all__ = ["BlockSpins", "Blocks", "Geometry", "Squeeze", "Windows"]

@@ -1,20 +1,19 @@
 """Windows: cells that write one site, and read what is known around it."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 from annotated_types import Ge, Le, Len
 
 from rgflow.actions import Action
-from rgflow.cells import Boundary, Cells, Geometry, Offset, Sublattice, fitting, square
+from rgflow.cells import Boundary, Cells, Geometry, Offset, Square, Sublattice, fitting
 from rgflow.checks import MAX_LEVELS, MAX_SIZE
 from rgflow.kinds import FROM_LEVEL, config
 
-Coarse = Literal["sites", "averages"]
 Positive = Annotated[int, Ge(1)]
+NEIGHBOURS = ((-1, 0), (1, 0), (0, 1), (0, -1))
 MAX_PERIOD = 32
 """Maximum period: finding the phases of larger ones takes minutes."""
 Period = Annotated[int, Ge(1), Le(MAX_PERIOD)]
@@ -36,12 +35,9 @@ class Windows(Geometry, kind="windows"):
         inside: Rows and columns of images that there are, where the boundary is open; the rest,
             below and at the right, only makes a size that fits: it is never read, and stays as it
             is. None: all.
-        coarse: What goes on to the next level: `"sites"`, every second one both ways as it is, or
-            `"averages"`, to which each level first maps its squares of 2×2 sites, reversibly
-            (`rgflow.bijectors.averages`). Squares that the edge of an image cuts stay as they are.
         exact: An action whose sites know their four neighbours alone. That half of the finest
             level's sites which has an odd sum of row and column is then drawn last, exactly, by a
-            fixed map (`rgflow.bijectors.conditional`), and the phases are those of the rest.
+            map without parameters (`rgflow.bijectors.conditional`); phases are those of the rest.
 
     Raises:
         ValueError: If a value isn't one of these, or the action reaches farther.
@@ -59,7 +55,6 @@ class Windows(Geometry, kind="windows"):
     reach: Annotated[int, Ge(0), Le(MAX_SIZE)] = 2
     boundary: Boundary = "periodic"
     inside: tuple[Positive, Positive] | None = None
-    coarse: Coarse = "sites"
     exact: Action | None = None
 
     def __post_init__(self) -> None:
@@ -69,27 +64,22 @@ class Windows(Geometry, kind="windows"):
                 f"half is drawn exactly; got {self.exact.to_dict()['kind']}: set "
                 f"--model.geometry.exact null."
             )
-        if self.exact is not None and not (self.periodic and self.coarse == "sites"):
+        if self.exact is not None and (self.averages or not self.periodic or self.periods[0] % 2):
             raise ValueError(
-                "Expected a periodic boundary, and sites for coarse images, where the last half is "
-                "drawn exactly; got other ones."
+                "Expected the geometry windows with a periodic boundary and an even period where "
+                "the last half is drawn exactly; got another one."
             )
         if self.inside is not None and self.periodic:
             raise ValueError("Expected an open boundary where inside is given; got periodic.")
 
     def in_words(self) -> str:
-        after = " after averages" if self.averages else ""
-        return (
-            f"windows of {2 * self.reach + 1}² sites in {self.least_layers} phases a level{after}"
-        )
+        exact = ", the last half exactly" if self.exact is not None else ""
+        size = 2 * self.reach + 1
+        return f"windows of {size}² sites in {self.least_layers} phases a level{exact}"
 
     @property
     def periodic(self) -> bool:
         return self.boundary == "periodic"
-
-    @property
-    def averages(self) -> bool:
-        return self.coarse == "averages"
 
     @property
     def periods(self) -> tuple[int, ...]:
@@ -101,8 +91,6 @@ class Windows(Geometry, kind="windows"):
 
     def unit(self, level: int) -> int:
         """The period p; where the boundary is open, cells fit anywhere."""
-        if self.exact is not None and not level:
-            return math.lcm(self._period(level), 2)
         return self._period(level) if self.periodic else 1
 
     @property
@@ -130,80 +118,46 @@ class Windows(Geometry, kind="windows"):
         return replace(self, inside=inside), (grid[0], grid[1])
 
     def layers(self, level: int, grid: tuple[int, int], top: bool) -> Sequence[Cells]:
-        """One layer per phase; at the top also one per coarse sublattice; below it, if coarse
-        images are averages, the averaging layer first."""
+        """One layer per phase, and at the top also one per coarse sublattice."""
         p = self._period(level)
         shifts = list(phases(p))
         every = [(y, x) for y in range(p) for x in range(p)]
         shifts += [at for at in every if top and at not in shifts]
-        extent = grid
-        if self.inside is not None:
-            rows, columns = (-(-edge // 2**level) for edge in self.inside)
-            extent = min(rows, grid[0]), min(columns, grid[1])
-        gone: set[Offset] = set()
-        made: list[Cells] = []
-        if self.exact is not None and not level:
-            made += [Half(grid, start, self.exact) for start in ((1, 0), (0, 1))]
-            odd = [(y, x) for y, x in every if (y + x) % 2]
-            gone.update(odd)
-        if self.averages and not top:
-            made.append(Squares(level, grid, extent, periodic=self.periodic))
         near = range(-self.reach, self.reach + 1)
+        gone: set[Offset] = set()
+        made = []
+        if self.exact is not None and not level:
+            for start in ((1, 0), (0, 1)):
+                made.append(half := self._layer("half", level, grid, start, 2, NEIGHBOURS))
+                half.exact = self.exact
+            gone.update(at for at in every if sum(at) % 2)
         for k, (y, x) in enumerate(shifts):
             if (y, x) in gone:
                 continue
             gone.add((y, x))
             around = [(i, j) for i in near for j in near if ((y + i) % p, (x + j) % p) not in gone]
-            made.append(
-                Sublattice(
-                    f"layer {k}", level, grid, (y, x), p, fitting(extent, (y, x), p),
-                    ((0, 0), *around), 1, periodic=self.periodic, extent=extent,
-                )
-            )  # fmt: skip
+            made.append(self._layer(f"layer {k}", level, grid, (y, x), p, around))
         return made
 
-
-class Squares(Sublattice):
-    """The squares of 2×2 sites of a level, each of which writes its average where a site goes up,
-    and differences elsewhere.
-
-    Args:
-        level: As of `Cells`, like all others.
-
-    Example:
-        >>> squares = Squares(0, (4, 6), (3, 5), periodic=False)
-        >>> squares.shape, squares.map
-        ((1, 2), 'averages')
-    """
-
-    map = "averages"
-
-    def __init__(self, level: int, grid: Offset, extent: Offset, *, periodic: bool) -> None:
-        super().__init__(
-            "averages", level, grid, (0, 0), 2, fitting(extent, (0, 0), 2, 2, periodic),
-            square(2), 4, periodic=periodic, groups=4, extent=extent,
+    def _layer(
+        self,
+        name: str,
+        level: int,
+        grid: Offset,
+        start: Offset,
+        step: int,
+        around: Sequence[Offset],
+        square: Square | None = None,
+    ) -> Sublattice:
+        """Cells that write one site each, and read those around it."""
+        extent = grid
+        if self.inside is not None:
+            rows, columns = (-(-edge // 2**level) for edge in self.inside)
+            extent = min(rows, grid[0]), min(columns, grid[1])
+        return Sublattice(
+            name, level, grid, start, step, fitting(extent, start, step), ((0, 0), *around), 1,
+            periodic=self.periodic, extent=extent, square=square,
         )  # fmt: skip
-
-
-class Half(Sublattice):
-    """Every second site of every second row of level 0, given its four neighbours.
-
-    Args:
-        grid: As of `Cells`.
-        start: As of `Sublattice`.
-        action: The action that says how these are drawn.
-
-    Example:
-        >>> from rgflow.actions import Ising
-        >>> half = Half((4, 6), (1, 0), Ising())
-        >>> half.shape, half.table[0].tolist()
-        ((2, 3), [6, 0, 12, 7, 11])
-    """
-
-    def __init__(self, grid: Offset, start: Offset, action: Action) -> None:
-        around = ((0, 0), (-1, 0), (1, 0), (0, 1), (0, -1))
-        super().__init__("half", 0, grid, start, 2, fitting(grid, start, 2), around, 1)
-        self.exact = action
 
 
 @cache

@@ -24,15 +24,7 @@ from rgflow.latents import Address
 from rgflow.model import RGFlow
 from rgflow.photographs.enlarging import from_cube
 from rgflow.photographs.pictures import Pixels, image_of
-from rgflow.photographs.scoring import (
-    averaged,
-    grids,
-    has_averages,
-    sized,
-    unaveraged,
-    window_of,
-    windows_of,
-)
+from rgflow.photographs.scoring import coarse_images, halved, sized, window_of, with_coarse
 
 Progress = Callable[[float], None]
 
@@ -40,6 +32,21 @@ Progress = Callable[[float], None]
 Latents = Callable[[Band, Tensor, Callable[[], Tensor]], Tensor]
 """The new latents of some cells of a band, [k, C], given the band, the mask of these cells, and a
 function that computes their present latents."""
+
+
+class _Read:
+    """What the layers of every level read of a photograph, uint8 [C, H, W], towards the latents."""
+
+    def __init__(self, flow: RGFlow, image: Tensor) -> None:
+        self.images = coarse_images(flow, image[None])
+        pairs = zip(self.images, self.images[1:], strict=False)
+        self._with_coarse = [*(with_coarse(*pair) for pair in pairs), self.images[-1]]
+
+    def __call__(self, band: Band) -> Tensor:
+        """The grid that a band reads, [1, C, h, w]: of pixels, or with averages in the place of
+        those whose layers have put them there."""
+        averages = window_of(band.layer).averages
+        return (self.images if averages else self._with_coarse)[band.level]
 
 
 @torch.no_grad()
@@ -59,20 +66,23 @@ def _changed(
         latents: Which these are.
         progress: Called with the share of the work that is done.
     """
-    before, after, done = grids(flow, image[None]), grids(flow, image[None].clone()), 0
-    changed = False
+    before, after, done, changed = _Read(flow, image), image[None], 0, False
+    total = sum(len(layer.cells) for layer in flow.layers)
     for level in reversed(range(flow.levels)):
+        new = before.images[level].clone()
         if level + 1 < flow.levels:
-            after[level][:, :, ::2, ::2] = unaveraged(flow, after, level + 1)
-        layers = windows_of(flow.steps[level])
+            new = with_coarse(new, after)
+        layers = flow.steps[level].cellwise
         for band in reversed([band for layer in layers for band in layer.bands(BAND)]):
+            averages = window_of(band.layer).averages
             mask = torch.as_tensor(touched(band), device=flow.device)
-            if changed or mask.any():  # otherwise all that it reads is as before
-                changed |= _rewrite(flow, before[level], after[level], band, mask, latents)
+            if changed or averages or mask.any():  # otherwise all that it reads is as before
+                changed |= _rewrite(flow, before(band), new, band, mask, latents)
             done += len(band.cells)
             if progress:
-                progress(done / image[0].numel())
-    return unaveraged(flow, after, 0)[0]
+                progress(done / total)
+        after = new
+    return after[0]
 
 
 def _rewrite(
@@ -81,17 +91,19 @@ def _rewrite(
     """Write the cells of a band that are touched, or whose context on a level's grid isn't what it
     was before; whether there are any."""
     levels, context = band.read(before)
-    _, now = band.read(after)
-    which = (context.values != now.values).any(1) | touched
-    if not which.any():
-        return False
+    own, now = band.read(after)
     window = window_of(band.layer)
-    z = latents(band, which, lambda: _latents(flow, band, before, which))
-    u = from_cube(flow.prior.to_cube(z).to(levels))
-    free = torch.ones(len(u), dtype=torch.bool, device=u.device)
-    levels[which] = window.draw_levels(levels[which], free, u, now.rows(which))[0].to(levels)
-    band.write(after, levels)
-    return True
+    which = (context.values != now.values).any(1) | touched
+    if window.averages:
+        which |= (window.averages_of(levels, context) != own).any(1)
+    if which.any():
+        z = latents(band, which, lambda: _latents(flow, band, before, which))
+        u = from_cube(flow.prior.to_cube(z).to(levels))
+        free = torch.ones(len(u), dtype=torch.bool, device=u.device)
+        levels[which] = window.draw_levels(own[which], free, u, now.rows(which))[0].to(levels)
+    if window.averages or which.any():
+        band.write(after, levels)
+    return bool(which.any())
 
 
 def _latents(flow: Flow, band: Band, grid: Tensor, which: Tensor) -> Tensor:
@@ -138,12 +150,12 @@ def mix(
     if not all(map(math.isfinite, shares)):
         raise ValueError(f"Expected finite shares; got {list(shares)}.")
     of = sized(flow, second[None])
-    other, of_level = grids(of, second[None]), [*shares, *[0.0] * of.levels]
+    other, of_level = _Read(of, second), [*shares, *[0.0] * of.levels]
 
     def latents(band: Band, which: Tensor, present: Callable[[], Tensor]) -> Tensor:
         if not (share := of_level[band.level]):
             return present()
-        theirs = _latents(of, band, other[band.level], which)
+        theirs = _latents(of, band, other(band), which)
         return theirs if share == 1 else torch.lerp(present(), theirs, share)
 
     return _changed(of, first, lambda band: of_level[band.level] != 0, latents, progress)
@@ -270,7 +282,7 @@ def coarse(flow: Flow, pixels: Pixels, level: int) -> Pixels:
     """
     small = torch.from_numpy(pixels)[None]
     for _ in range(level):
-        small = (averaged(small, 1) if has_averages(flow) else small)[:, :, ::2, ::2]
+        small = halved(small) if flow.config.geometry.averages else small[:, :, ::2, ::2]
     large = small[0].numpy().repeat(1 << level, 1).repeat(1 << level, 2)
     return large[:, : pixels.shape[1], : pixels.shape[2]]
 

@@ -10,23 +10,20 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from rgflow.bijectors.cellwise import BAND, Band
 from rgflow.cells import Mask
 from rgflow.checks import check_at_least
 from rgflow.files import writing
 from rgflow.flow import Flow
-from rgflow.geometries.windows import Squares
 from rgflow.model import RGFlow, RGStep
 from rgflow.photographs.scoring import (
-    averaged,
     check_windows,
-    grids,
-    has_averages,
+    coarse_images,
     sized,
-    unaveraged,
     window_of,
-    windows_of,
+    with_coarse,
 )
 
 FACTORS = (2, 4, 8)
@@ -46,16 +43,16 @@ def enlarge(
 ) -> Tensor:
     """Enlarge a photograph by adding finer levels.
 
-    Its pixels stay, as every second, fourth or eighth pixel of the result in both directions or, if
-    the flow's coarse images are averages, as averages of squares of 2×2 pixels, level by level. The
-    pixels between them are drawn phase by phase or, without a temperature, set to the medians of
-    their distributions.
+    Its pixels stay: as averages of squares of 2×2 pixels, level by level, if the flow's coarse
+    images are such, and otherwise as every second, fourth or eighth pixel of the result in both
+    directions. The pixels of the result are drawn phase by phase or, without a temperature, set to
+    the means of their distributions, given those before.
 
     Args:
         flow: A flow of windows, with one set of weights for all levels.
         image: uint8 [C, H, W].
         factor: 2, 4 or 8.
-        temperature: T of p^(1/T), at which the finer levels are drawn; None: medians.
+        temperature: T of p^(1/T), at which the finer levels are drawn; None: means.
         generator: Source of randomness, on the CPU.
         keep: A file that keeps what is done, so that the same call continues after an
             interruption. It may not be there for other arguments, and isn't removed.
@@ -90,14 +87,18 @@ def enlarge(
     if min(size) < least:  # a flow keeps no pixels of a coarsest level, so repeat those at the edge
         i, j = (torch.arange(max(edge, least)).clamp(max=edge - 1) for edge in size)
         image = image[:, i][:, :, j]
-    done, total = 0, image[0].numel() * (factor**2 - 1)
+    done, total = 0, 1
     with _Kept(keep) if keep else nullcontext() as kept:
         while factor > 1:
             larger = torch.zeros(
                 len(image), 2 * image.shape[1], 2 * image.shape[2], dtype=torch.uint8
             )
             larger[:, ::2, ::2] = image
-            for band in _bands(sized(flow, larger[None]).steps[0]):
+            step = sized(flow, larger[None]).steps[0]
+            if not done:  # every doubling has four times the work of the one before
+                cells = sum(len(layer.cells) for layer in step.cellwise)
+                total = cells * (factor**2 - 1) // 3
+            for band in _bands(step):
                 values, context = band.read(larger[None])
                 u = _uniforms(flow, values, temperature, generator)
                 drawn = kept.read(values) if kept else None
@@ -110,15 +111,13 @@ def enlarge(
                 done += len(band.cells)
                 if progress:
                     progress(done / total)
-            if has_averages(flow):
-                larger = averaged(larger[None], -1)[0]
             image, factor = larger, factor // 2
     return image[:, : whole[0], : whole[1]]
 
 
 def _bands(step: RGStep) -> Iterator[Band]:
     """The layers of a level in the order of generation, in bands."""
-    for layer in reversed(windows_of(step)):
+    for layer in reversed(step.cellwise):
         yield from layer.bands(BAND)
 
 
@@ -166,10 +165,10 @@ def _crc(content: bytes) -> bytes:
 
 def _uniforms(
     flow: Flow, like: Tensor, temperature: float | None, generator: torch.Generator | None
-) -> Tensor:
-    """Numbers by which bytes like [k, C] are drawn: uniform at temperature 1; ½ without one."""
+) -> Tensor | None:
+    """Numbers by which bytes like [k, C] are drawn: uniform at temperature 1; none without one."""
     if temperature is None:
-        return torch.full_like(like, 0.5)
+        return None
     prior = flow.prior.tempered(temperature)
     z = prior.sample_like(torch.empty(like.shape, dtype=like.dtype), generator)
     return from_cube(flow.prior.to_cube(z).to(like))
@@ -221,38 +220,43 @@ def redraw(
         (True, True)
     """
     of = sized(flow, image[None])
-    found = grids(of, image[None].clone())
-    inside, count, done = _inside(of, hole), min(levels, of.levels), 0
-    total = sum(
-        int(marked.sum() - (0 if step.top else marked[::2, ::2].sum()))
-        for marked, step in zip(inside[:count], of.steps, strict=False)
-    )
-    for level in reversed(range(count)):
-        if level + 1 < count:
-            found[level][:, :, ::2, ::2] = unaveraged(of, found, level + 1)
+    found, inside, count = coarse_images(of, image[None]), _inside(of, hole), min(levels, of.levels)
+    tasks: list[list[tuple[Band, Tensor]]] = [[] for _ in range(count)]
+    for level, of_level in enumerate(tasks):
         for band in _bands(of.steps[level]):
             (i, j), step, shape = band.cells.start, band.cells.step, band.cells.shape
             marked = inside[level][band.rows][i::step, j::step][: shape[0], : shape[1]]
-            if not marked.any():
-                continue
-            free = torch.from_numpy(marked.flatten()).to(flow.device)
-            every, context = band.read(found[level])
+            if marked.any():
+                of_level.append((band, torch.from_numpy(marked.flatten()).to(flow.device)))
+    done, total = 0, sum(int(free.sum()) for of_level in tasks for _, free in of_level)
+    for level in reversed(range(count)):
+        top = of.steps[level].top
+        grid = found[level].clone() if top else with_coarse(found[level], found[level + 1])
+        for band, free in tasks[level]:
+            every, context = band.read(grid)
             values = every[free]
             u = _uniforms(flow, values, temperature, generator)
             drawn = window_of(band.layer).draw_levels(values, free[free], u, context.rows(free))[0]
-            band.write(found[level], every.index_put((free,), drawn.to(every)))
+            band.write(grid, every.index_put((free,), drawn.to(every)))
             done += len(values)
             if progress:
                 progress(done / total)
-    return unaveraged(of, found, 0)[0]
+        new = torch.from_numpy(inside[level]).to(grid.device)
+        found[level] = torch.where(new, grid, found[level])
+    return found[0][0]
 
 
 def _inside(flow: RGFlow, hole: Mask) -> list[Mask]:
     """The sites on the grid of every level that change nothing outside a region [H, W]."""
     found = []
     for step in flow.steps:
-        if not step.top and has_averages(flow):
-            hole = ~Squares(0, hole.shape, hole.shape, periodic=False).spread(~hole)
-        found.append(hole)
-        hole = hole[::2, ::2]
+        if flow.config.geometry.averages and not step.top:
+            outside = F.pad(torch.from_numpy(~hole), (0, hole.shape[1] % 2, 0, hole.shape[0] % 2))
+            squares = outside.unfold(0, 2, 2).unfold(1, 2, 2).flatten(2).any(2)
+            coarse = (~squares).numpy()
+            whole = coarse.repeat(2, 0).repeat(2, 1)[: hole.shape[0], : hole.shape[1]]
+        else:
+            coarse, whole = hole[::2, ::2], hole
+        found.append(whole)
+        hole = coarse
     return found

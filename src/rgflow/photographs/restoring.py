@@ -24,7 +24,7 @@ from rgflow.bijectors.base import Context
 from rgflow.bijectors.cellwise import BAND, Band
 from rgflow.cells import Mask, Sublattice
 from rgflow.flow import Flow
-from rgflow.photographs.scoring import check_windows, has_averages, padded, sized, window_of
+from rgflow.photographs.scoring import check_windows, padded, sized, window_of
 from rgflow.repair.biharmonic import biharmonic
 from rgflow.repair.particles import Chain, filling_of
 
@@ -335,7 +335,7 @@ def _any_in(mask: Mask, edge: int) -> Mask:
 
 def _check_sites(flow: Flow, what: str) -> None:
     """Raise a `ValueError` if a flow's coarse images are averages."""
-    if has_averages(flow):
+    if flow.config.geometry.averages:
         raise ValueError(
             f"Expected a flow whose coarse images are sites for {what}, which need the "
             "distribution of single pixels; those of this one are averages: use the model photos."

@@ -16,11 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rgflow.bijectors.averages import Averages, Sign
-from rgflow.bijectors.cellwise import BAND, Band, Cellwise, spec_of
+from rgflow.bijectors.cellwise import BAND, Band
 from rgflow.flow import Flow
-from rgflow.geometries.windows import Squares
-from rgflow.model import RGFlow, RGStep
+from rgflow.model import RGFlow
 from rgflow.repair.windows import are_windows, window_of
 
 Done = Mapping[str, float]
@@ -55,19 +53,7 @@ def is_of_photographs(flow: Flow) -> bool:
     pixels."""
     if not isinstance(flow, RGFlow) or flow.labels is not None:
         return False
-    layers = [layer for layer in flow.layers if not layer.cells.map]
-    return are_windows(flow, layers) and not layers[0].cells.periodic
-
-
-def windows_of(step: RGStep) -> list[Cellwise]:
-    """The layers of a level but the fixed one of averages, if there is one."""
-    return [layer for layer in step.cellwise if not layer.cells.map]
-
-
-def has_averages(flow: Flow) -> bool:
-    """Whether coarse images are averages (`rgflow.geometries.Windows`), so that what is written at
-    one site changes all pixels of a square."""
-    return flow.config.geometry.averages
+    return are_windows(flow, flow.layers) and not flow.layers[0].cells.periodic
 
 
 def check_windows(flow: Flow) -> RGFlow:
@@ -85,39 +71,45 @@ def check_windows(flow: Flow) -> RGFlow:
     return cast(RGFlow, flow)
 
 
-def averaged(x8: Tensor, sign: Sign) -> Tensor:
-    """Images, uint8 [N, C, H, W], of whose squares of 2×2 pixels the first is the average, and the
-    others are differences (`rgflow.bijectors.averages`), or the way back."""
-    channels, *grid = x8.shape[1:]
-    cells = Squares(0, (grid[0], grid[1]), (grid[0], grid[1]), periodic=False)
-    layer = Cellwise(Averages(spec_of(cells, channels)), cells, channels)
-    with torch.no_grad():
-        return (layer.forward if sign > 0 else layer.inverse)(x8)[0]
+def halved(images: Tensor) -> Tensor:
+    """The averages of squares of 2×2 pixels, rounded, as `PIL.Image.reduce(2)` gives them, uint8
+    [N, C, ⌈H/2⌉, ⌈W/2⌉]; at the edges of odd sizes, of the pixels that there are.
+
+    Example:
+        >>> halved(torch.tensor([[[[0, 1, 9], [1, 4, 8]]]], dtype=torch.uint8))
+        tensor([[[[2, 9]]]], dtype=torch.uint8)
+    """
+    height, width = images.shape[2:]
+    rows, columns = (
+        2 - (2 * torch.arange(-(-edge // 2), device=images.device) + 1 >= edge).int()
+        for edge in (height, width)
+    )
+    padded = F.pad(images, (0, width % 2, 0, height % 2)).int()
+    total = padded[:, :, ::2] + padded[:, :, 1::2]
+    total, n = total[..., ::2] + total[..., 1::2], rows[:, None] * columns
+    return ((total + n // 2) // n).to(torch.uint8)
 
 
-def grids(flow: RGFlow, images: Tensor) -> list[Tensor]:
-    """What the windows of every level read and write, uint8 [N, C, rows, columns], level 0 first;
-    views of the images, where coarse images are sites.
+def coarse_images(flow: RGFlow, images: Tensor) -> list[Tensor]:
+    """What comes to every level, uint8 [N, C, rows, columns], level 0 first: the images, and their
+    averages or every second site, level by level.
 
     Args:
         flow: Of the images' size.
         images: uint8 [N, C, H, W].
     """
-    found: list[Tensor] = []
-    height, width = images.shape[2:]
-    for visit in flow.walk(padded(flow, images) if has_averages(flow) else images, write=False):
-        if visit.last:
-            scale = 1 << visit.level
-            found.append(visit.x[:, :, : -(-height // scale), : -(-width // scale)])
+    found = [images]
+    for _ in range(flow.levels - 1):
+        averages = flow.config.geometry.averages
+        found.append(halved(found[-1]) if averages else found[-1][:, :, ::2, ::2])
     return found
 
 
-def unaveraged(flow: RGFlow, found: list[Tensor], level: int) -> Tensor:
-    """What comes to a level, uint8 [N, C, h, w], from its grid among `grids`: the images, or the
-    coarse sites of the next finer grid."""
-    if flow.steps[level].top or not has_averages(flow):
-        return found[level]
-    return averaged(found[level], -1)
+def with_coarse(grid: Tensor, coarse: Tensor) -> Tensor:
+    """A level's grid [N, C, h, w], with the next coarse image at the sites that go up."""
+    grid = grid.clone()
+    grid[:, :, ::2, ::2] = coarse
+    return grid
 
 
 @torch.no_grad()
@@ -129,14 +121,10 @@ def bands(flow: RGFlow, images: Tensor) -> Iterator[tuple[str, Band, Tensor]]:
         flow: Of the images' size.
         images: uint8 [N, C, H, W].
     """
-    number = 0
-    images = padded(flow, images) if has_averages(flow) else images
     for visit in flow.walk(images, write=False):
-        number = 0 if visit.first else number
-        if not visit.layer.cells.map:
-            for k, band in enumerate(visit.layer.bands(BAND // len(images))):
-                yield f"{visit.level}/{number}/{k}", band, visit.x
-            number += 1
+        number = flow.steps[visit.level].cellwise.index(visit.layer)
+        for k, band in enumerate(visit.layer.bands(BAND // len(images))):
+            yield f"{visit.level}/{number}/{k}", band, visit.x
 
 
 @torch.no_grad()
@@ -164,7 +152,7 @@ def bits(
         flow: A flow of windows, of any size.
         images: uint8 [N, C, H, W].
         done: For a single image: what an earlier, interrupted call reported to `progress`.
-        progress: Called after every part with its name, its bits, and the share of pixels so far.
+        progress: Called after every part with its name, its bits, and the share of cells so far.
 
     Raises:
         ValueError: If the flow can't take such images.
@@ -182,7 +170,7 @@ def bits(
     flow = sized(flow, images)
     count, *shape = images.shape
     levels = torch.zeros(count, flow.levels, dtype=torch.float64)
-    pixels, so_far = shape[1] * shape[2], 0
+    cells, so_far = sum(len(layer.cells) for layer in flow.layers), 0
     for name, band, grid in bands(flow, images):
         if done and name in done:
             found = torch.tensor([done[name]], dtype=torch.float64)
@@ -191,14 +179,13 @@ def bits(
         levels[:, band.level] += found
         so_far += len(band.cells)
         if progress:
-            progress(name, found.sum().item(), so_far / pixels)
+            progress(name, found.sum().item(), so_far / cells)
     return Bits(levels, math.prod(shape))
 
 
 def bit_map(flow: Flow, images: Tensor, progress: Callable[[float], None] | None = None) -> Tensor:
     """Bits of every pixel, all channels together, [N, H, W]; arguments as of `bits`, the share of
-    pixels so far as that of `progress`. Where coarse images are averages, they are those of the
-    average or difference at its site.
+    cells so far as that of `progress`. The bits of an average count at its site.
 
     Example:
         >>> from rgflow import load_flow
@@ -207,7 +194,7 @@ def bit_map(flow: Flow, images: Tensor, progress: Callable[[float], None] | None
     """
     flow = sized(flow, images)
     out = images.new_zeros(len(images), *images.shape[2:], dtype=torch.float32)
-    so_far = 0
+    cells, so_far = sum(len(layer.cells) for layer in flow.layers), 0
     for _, band, grid in bands(flow, images):
         step, j = band.cells.step, band.cells.start[1]
         of_level = out[:, :: 1 << band.level, :: 1 << band.level]
@@ -216,10 +203,10 @@ def bit_map(flow: Flow, images: Tensor, progress: Callable[[float], None] | None
             :,
             band.first : band.first + step * (rows - 1) + 1 : step,
             j : j + step * (columns - 1) + 1 : step,
-        ] = band_bits(band, grid).to(out)
+        ] += band_bits(band, grid).to(out)
         so_far += len(band.cells)
         if progress:
-            progress(so_far / out[0].numel())
+            progress(so_far / cells)
     return out
 
 

@@ -35,7 +35,7 @@ VALUES_AT_ONCE = 1 << 24
 def window_layers(flow: Flow) -> list[Cellwise]:
     """The layers of a flow of windows of bytes, in the order of generation. Empty for any other
     flow, and where coarse images are averages, as no layer then predicts single pixels."""
-    if not isinstance(flow, RGFlow) or flow.labels is not None:
+    if not isinstance(flow, RGFlow) or flow.labels is not None or flow.config.geometry.averages:
         return []
     layers = list(reversed(flow.layers))
     return layers if are_windows(flow, layers) else []

@@ -1,0 +1,85 @@
+"""Block spins: windows whose coarse images are averages of squares (Kadanoff 1966)."""
+
+from collections.abc import Sequence
+from typing import Annotated, ClassVar
+
+from annotated_types import Ge, Le
+
+from rgflow.cells import Cells, Offset, Square
+from rgflow.checks import MAX_SIZE
+from rgflow.geometries.windows import Windows, phases
+from rgflow.kinds import config
+
+
+@config
+class BlockSpins(Windows, kind="block-spins"):
+    """Windows whose coarse images are averages of squares of 2×2 pixels, rounded.
+
+    Of a square, the level above holds the average y = ⌊(Σx + 2)/4⌋, at the site (0, 0). Towards the
+    latents, the first layer of a level puts averages in the place of the pixels at these sites. So
+    towards images the three other pixels are generated phase by phase, given the averages and
+    pixels around, each within what the average of its square leaves open; the fourth, which then
+    has at most four values, comes last. Squares that the edge of an image cuts have the average
+    ⌊(Σx + n/2)/n⌋ of their n pixels. So every coarse image is the one that `PIL.Image.reduce(2)`
+    gives.
+
+    Args:
+        coarse_reach: How far around itself a cell reads averages, in sites of the grid.
+        others: As of `Windows`.
+
+    Raises:
+        ValueError: If a value isn't one of these.
+
+    Example:
+        >>> layers = BlockSpins(reach=1, coarse_reach=1).layers(0, (8, 8), top=False)
+        >>> [(layer.name, len(layer), len(layer.reads) - layer.written) for layer in layers]
+        [('average', 16, 8), ('pixel 0', 16, 6), ('pixel 1', 16, 4), ('pixel 2', 16, 4)]
+    """
+
+    averages: ClassVar[bool] = True
+
+    coarse_reach: Annotated[int, Ge(1), Le(MAX_SIZE)] = 5
+    reach: Annotated[int, Ge(1), Le(MAX_SIZE)] = 3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if any(period % 2 for period in self.periods):
+            raise ValueError(
+                f"Expected even periods, as squares of pixels repeat with them; got {self.period}."
+            )
+
+    def in_words(self) -> str:
+        size = 2 * self.reach + 1
+        return f"block spins, windows of {size}² sites in {self.least_layers} phases a level"
+
+    def layers(self, level: int, grid: tuple[int, int], top: bool) -> Sequence[Cells]:
+        """The averages, then one layer per phase; at the top, windows of period 2."""
+        if top:
+            kind = Windows(period=2, reach=self.reach, boundary=self.boundary, inside=self.inside)
+            return kind.layers(level, grid, top=True)
+        p, near = self._period(level), range(-self.reach, self.reach + 1)
+        next_to = range(-min(self.reach, 2), min(self.reach, 2) + 1)
+        pixels = [(i, j) for i in next_to for j in next_to if i % 2 or j % 2]
+        made = [self._layer("average", level, grid, (0, 0), 2, pixels, _square((0, 0), pixels))]
+        far = range(-self.coarse_reach, self.coarse_reach + 1)
+        gone: set[Offset] = set()
+        for k, (y, x) in enumerate(phases(p)):
+            gone.add((y, x))
+            averages = [(i, j) for i in far for j in far if not ((y + i) % 2 or (x + j) % 2)]
+            known = [
+                (i, j)
+                for i in near
+                for j in near
+                if ((y + i) % 2 or (x + j) % 2) and ((y + i) % p, (x + j) % p) not in gone
+            ]
+            around = averages + known
+            square = _square((y % 2, x % 2), around)
+            made.append(self._layer(f"pixel {k}", level, grid, (y, x), p, around, square))
+        return made
+
+
+def _square(at: Offset, around: Sequence[Offset]) -> Square:
+    """What a cell at one of the sites of a square knows of it, given what it reads."""
+    place = {(at[0] + i, at[1] + j): k for k, (i, j) in enumerate(around)}
+    known = tuple(place[one] for one in ((1, 1), (0, 1), (1, 0)) if one in place)
+    return Square(place.get((0, 0)), known)
