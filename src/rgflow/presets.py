@@ -118,13 +118,13 @@ def _fields(
     length: int, action: Action, period: int | tuple[int, ...] = 4, **settings: Any
 ) -> TrainConfig:
     """A flow that learns an action on a square lattice: windows whose top level is drawn site by
-    site, with odd maps."""
+    site, with odd maps, and the last half exactly."""
     return TrainConfig(
         model=FlowConfig(
             height=length,
             width=length,
             channels=1,
-            geometry=Windows(period=period, reach=3),
+            geometry=Windows(period=period, reach=3, exact=action),
             map=SiteMap(hidden=48, odd=True),
             prior=GaussianPrior(),
             pixels=None,
@@ -140,8 +140,8 @@ def _fields(
 
 
 def _spins(length: int, action: Spins, **settings: Any) -> TrainConfig:
-    """A flow that learns the action of spins, the last half of which is drawn exactly."""
-    base = _fields(length, action, **settings)
+    """The same for spins."""
+    base = _fields(length, FreeField(), **settings)  # whose action, geometry and map are replaced
     symmetry: Literal["cyclic", "reversal"] = "cyclic" if action.cyclic else "reversal"
     return replace(
         base,
