@@ -224,6 +224,22 @@ def test_a_run_learns_and_logs_ess_and_acceptance(run):
     assert 0.5 < last["acceptance"] <= 1
 
 
+def test_the_model_of_the_largest_ess_is_kept(tmp_path, monkeypatch):
+    sizes = iter((0.1, 0.6, 0.3))
+    monkeypatch.setattr(ReverseKL, "scores", lambda self, losses: {"ess": next(sizes)})
+    config = preset("free-8").changed(
+        {
+            "steps": 2, "batch_size": 4, "validate_count": 10, "compile": False, "model": TINY,
+            "validate_every": 0,
+        }
+    )  # fmt: skip
+    run = Run.create(tmp_path / "run")
+    result = train(config, run, progress=False)
+    validated = [one for one in run.entries() if "ess" in one]
+    assert [one["ess"] for one in validated] == [0.1, 0.6, 0.3]
+    assert result.best == validated[1]["validation_nll"]
+
+
 def test_a_resumed_run_is_the_uninterrupted_one(tmp_path):
     config = preset("free-8").changed(
         {

@@ -134,6 +134,11 @@ class Objective(Kind, ABC, family="objective"):
         """Further numbers from the losses of a validation [n], to be logged and shown."""
         return {}
 
+    def rank(self, nll: float, scores: dict[str, float]) -> float:
+        """What the model that a run keeps has least of, from the validation's mean loss and
+        `scores`."""
+        return nll
+
     def energy(self, fields: "Tensor") -> "Tensor":
         """S of the density e^(−S)/Z that is learned, of fields [N, C, H, W], in nats [N].
 
@@ -248,6 +253,10 @@ class ReverseKL(Objective, kind="reverse_kl"):
         held = accepted(log_w)
         moved = (held[1:] != held[:-1]).mean()
         return {"ess": effective_sample_size(log_w), "acceptance": float(moved)}
+
+    def rank(self, nll: float, scores: dict[str, float]) -> float:
+        """The effective sample size, negative."""
+        return -scores["ess"]
 
 
 @config

@@ -298,8 +298,9 @@ class _Session:
                 standard_error=result.standard_error,
                 **scores,
             )
-            if result.nll < trainer.best or (math.isfinite(result.nll) and not run.model.is_dir()):
-                trainer.best = min(trainer.best, result.nll)
+            rank = trainer.config.objective.rank(result.nll, scores)
+            if rank < trainer.rank or (math.isfinite(result.nll) and not run.model.is_dir()):
+                trainer.rank, trainer.best = min(trainer.rank, rank), result.nll
                 flow.save_pretrained(run.model)
             self.save()
             self._draw(flow)
