@@ -14,7 +14,7 @@ from rgflow.actions import BlumeCapel, FreeField, Ising, Phi4, Potts, is_even
 from rgflow.analysis.measurement import measure
 from rgflow.analysis.observables import moments
 from rgflow.bijectors import Context, HeatBath, MapSpec, SiteStates
-from rgflow.field_theory import heat_bath, potts, transfer
+from rgflow.field_theory import heat_bath, ising, potts, transfer
 from rgflow.objectives import Reinforce
 from rgflow.report.measurement import cautions
 from rgflow.training import train
@@ -286,6 +286,20 @@ def test_a_resumed_run_is_the_uninterrupted_one(tmp_path):
             train(replace(config, steps=until), run, resume=bool(k), progress=False)
         flows.append(Run.open(tmp_path / name).checkpoints(1).load()["flow"])
     assert all(torch.equal(flows[0][name], flows[1][name]) for name in flows[0])
+
+
+def test_a_flow_learns_from_spins_of_a_chain(tmp_path):
+    """The forward divergence, by maximum likelihood."""
+    spins, _ = Ising(temperature=3.0).reference_fields((1, 8, 8), 6400)
+    np.save(tmp_path / "spins.npy", spins.flatten(0, 1).float().numpy())
+    config = TINY.changed(
+        {"objective": "likelihood", "data": f"fields:{tmp_path / 'spins.npy'}", "steps": 60}
+    )
+    run = Run.create(tmp_path / "run")
+    train(config, run, progress=False)
+    validated = [one["validation_nll"] for one in run.entries() if "validation_nll" in one]
+    entropy = (ising(8, 3.0).energy / 3.0 + ising(8, 3.0).log_z) / 64
+    assert entropy - 0.02 < validated[-1] < math.log(2) - 0.02
 
 
 def test_growing_keeps_the_finest_levels():
