@@ -14,7 +14,8 @@ import torch
 
 from flows import propagator, random_flow
 from rgflow import Batch, FlowConfig, GaussianPrior, RGFlow, SiteMap, TrainConfig, Windows, preset
-from rgflow.actions import MIN_TEMPERATURE, FreeField, Ising, OwnAction, Phi4, evaluated
+from rgflow.actions import FreeField, Ising, OwnAction, Phi4, evaluated
+from rgflow.actions.spins import MIN_TEMPERATURE
 from rgflow.analysis.measurement import measure
 from rgflow.analysis.observables import Moments, moments, observables
 from rgflow.cli import main
