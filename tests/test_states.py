@@ -11,11 +11,14 @@ import torch
 from flows import randomise
 from rgflow import Batch, FlowConfig, GaussianPrior, RGFlow, StateMap, Windows, preset
 from rgflow.actions import BlumeCapel, FreeField, Ising, Phi4, Potts, is_even
+from rgflow.analysis.couplings import couplings
 from rgflow.analysis.measurement import measure
 from rgflow.analysis.observables import moments
+from rgflow.analysis.scales import scales
 from rgflow.bijectors import Context, HeatBath, MapSpec, SiteStates
 from rgflow.field_theory import heat_bath, ising, potts, transfer
 from rgflow.objectives import Reinforce
+from rgflow.report import tables
 from rgflow.report.measurement import cautions
 from rgflow.training import train
 from rgflow.training.run import Run
@@ -312,6 +315,45 @@ def test_growing_keeps_the_finest_levels():
         mine = large.steps[level].state_dict()
         assert theirs.keys() == mine.keys()
         assert all(torch.equal(x, theirs[name]) for name, x in mine.items())
+
+
+# ---------------------------------------------------------------- the renormalization group
+
+
+def test_couplings_after_an_exact_decimation():
+    """Summing over every second site of the checkerboard leaves three couplings, in closed form
+    (Wilson 1975): spins of one half, and of the other at the middles of their plaquettes."""
+    k, random = 0.3, np.random.default_rng(0)
+    half = random.choice([-1, 1], (400, 16, 16))
+
+    def drawn(other, sign):
+        around = other + np.roll(other, sign, 1)
+        around = around + np.roll(around, sign, 2)
+        return np.where(random.random(other.shape) < 1 / (1 + np.exp(-2 * k * around)), 1, -1)
+
+    parts = []
+    for sweep in range(90):
+        half = drawn(drawn(half, 1), -1)
+        if sweep >= 30 and sweep % 6 == 0:
+            parts.append(half)
+    found = couplings(torch.from_numpy(np.concatenate(parts))[:, None])
+    four, two = math.log(math.cosh(4 * k)) / 8, math.log(math.cosh(2 * k)) / 2
+    exact = np.array([2 * four, four, four - two])
+    assert (np.abs(found.value - exact) < 4 * found.error).all()
+    assert (found.error < 0.003).all()
+
+
+def test_couplings_of_the_levels_of_a_flow():
+    config = preset("ising-16").changed({"model": {"map": {"hidden": 8}}})
+    flow, spins = RGFlow(config.model), Ising().reference_fields((1, 16, 16), 3200)[0]
+    levels = scales(flow, spins.flatten(0, 1).float())
+    assert [one.couplings is None for one in levels] == [False, False, False]
+    found = levels[0].couplings
+    assert (np.abs(found.value - [1 / Ising().temperature, 0, 0]) < 5 * found.error).all()
+    assert levels[1].couplings.value[1] > 5 * levels[1].couplings.error[1]  # new ones appear
+    assert "of plaquettes" in tables.scales(levels).head
+    with pytest.raises(ValueError, match="at least 40 fields on grids of at least 4×4"):
+        couplings(torch.ones(50, 1, 2, 2))
 
 
 # ---------------------------------------------------------------- mistakes
