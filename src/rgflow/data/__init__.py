@@ -94,6 +94,7 @@ def load(
     crop: int | None = None,
     data_root: str | None = None,
     download: bool = False,
+    patches: bool = False,
     progress: bool = True,
 ) -> Images:
     """Load a data set, making or decoding it first if the cache doesn't hold it.
@@ -117,6 +118,8 @@ def load(
         data_root: the folder with the official files of `cifar10`, `celeba` or `chairs`;
             by default `downloads` in the cache folder.
         download: whether `hf:NAME` may be fetched from the network.
+        patches: cut patches from the pictures of `folder:PATH` instead of resizing each to one
+            image; as many as of `patches`, and other sets stay as they are.
         progress: show a bar on standard error, or a line now and then if that is no terminal.
 
     Raises:
@@ -139,7 +142,8 @@ def load_for(
     name: str | None = None,
     progress: bool = True,
 ) -> Images:
-    """The images of one split for a training run: its data set, in the size of its flow.
+    """The images of one split for a training run: its data set, in the size of its flow; of a
+    folder, patches if the flow serves pictures of any size.
 
     Args:
         config: The run's settings.
@@ -159,5 +163,6 @@ def load_for(
         crop=config.crop if name in (None, config.data) else None,
         data_root=config.data_root,
         download=config.download,
+        patches=model.learns_patches,
         progress=progress,
     )

@@ -227,6 +227,9 @@ class _Session:
                 return
             if due:
                 self.validate()
+                if trainer.agreed(trainer.stale)[0] >= (trainer.config.patience or math.inf):
+                    self.tell("ends, as validation images have been getting worse")
+                    return
             good = trainer.take_step(fraction)
             self.report(good, trainer.fraction())
             if trainer.bad == MAX_BAD_STEPS:
@@ -299,6 +302,7 @@ class _Session:
                 **scores,
             )
             rank = trainer.config.objective.rank(result.nll, scores)
+            trainer.stale = 0 if rank < trainer.rank else trainer.stale + 1
             if rank < trainer.rank or (math.isfinite(result.nll) and not run.model.is_dir()):
                 trainer.rank, trainer.best = min(trainer.rank, rank), result.nll
                 flow.save_pretrained(run.model)
