@@ -10,6 +10,7 @@ from rgflow.checks import short, unknown_name
 from rgflow.config import TrainConfig
 from rgflow.data import (
     cache,
+    faces,
     fields,
     folder,
     hugging_face,
@@ -52,6 +53,8 @@ def find_source(request: Request) -> Source:
 SOURCES: dict[str, Callable[[Request], Source]] = {
     "msds1": msds.source,
     "msds2": msds.source,
+    "faces": faces.source,
+    "faces:correlated": faces.source,
     "patches": patches.source,
     "patches:NAME": patches.source,
     "wallpapers": wallpapers.source,
@@ -100,9 +103,9 @@ def load(
     """Load a data set, making or decoding it first if the cache doesn't hold it.
 
     Args:
-        name: `msds1`, `msds2`, `patches`, `patches:NAME` to test on the photograph NAME,
-            `wallpapers`, `cifar10`, `celeba`, `chairs`, `folder:PATH` for the PNG, JPEG
-            and WebP files below PATH, `npz:PATH`, `fields:PATH`, `hf:NAME_OR_PATH`,
+        name: `msds1`, `msds2`, `faces`, `faces:correlated`, `patches`, `patches:NAME` to test on
+            the photograph NAME, `wallpapers`, `cifar10`, `celeba`, `chairs`, `folder:PATH` for the
+            PNG, JPEG and WebP files below PATH, `npz:PATH`, `fields:PATH`, `hf:NAME_OR_PATH`,
             `stream:PATH` for some crops of the pictures in shards, or one of your own by its import
             path (`register`).
         split: `train`, `validation` or `test`; no image is in two of them.
@@ -111,7 +114,7 @@ def load(
         channels: 3 for colour, 1 for grey; any number for fields.
         count: only the first so many images, or what there are; by default all there are, and of
             MSDS the paper's 90,000 for training and 10,000 for testing, and 5,000 for
-            validation; of `patches` 50,000, 2,000 and 1,000.
+            validation; of `patches` 50,000, 2,000 and 1,000; of faces 50,000, 5,000 and 2,000.
         seed: of the sets made at random; the others are split in one way, whatever the seed.
         crop: cut the centre `crop` x `crop` pixels out of each image first; by default 148 of
             `celeba`, 300 of `chairs`, and nothing of the others.
