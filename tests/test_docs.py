@@ -175,7 +175,9 @@ def test_commands(page, line, place, monkeypatch):
             assert main(arguments) == 0
     elif arguments[0] in ("evaluate", "ship"):
         assert main([*arguments, "--count", "10"]) == 0
-    elif arguments[0] in ("fields", "traverse") and not {"--draws", "photos-averages"} & {*arguments}:
+    elif arguments[0] in ("fields", "traverse") and not {"--draws", "photos-averages"} & {
+        *arguments
+    }:
         assert main([*arguments, "--draws", "1"]) == 0
     elif arguments[0] in ("repair", "score", "enlarge") or "photos" in arguments[1][:6]:
         (place / "pictures").mkdir()
