@@ -179,7 +179,9 @@ def test_commands(page, line, place, monkeypatch):
         *arguments
     }:
         assert main([*arguments, "--draws", "1"]) == 0
-    elif arguments[0] in ("repair", "score", "enlarge") or "photos" in arguments[1][:6]:
+    elif arguments[0] in ("repair", "score", "enlarge") or {"photos", "photos-averages"} & {
+        *arguments[:2]
+    }:
         (place / "pictures").mkdir()
         pixels = photograph("chelsea", 4)[:, :40, :60].transpose(1, 2, 0).copy()
         pixels[10:12, 5:50] = 255
