@@ -243,6 +243,39 @@ class WindowMixture(Bijector):
         params = _shifted(given, factors, (level - units.centre) / units.unit)
         return level.T, level_log_prob(level.long(), params, units, tables).sum(0)
 
+    def denoised(self, level: Tensor, noise: float, around: Context) -> Tensor:
+        """Means of bytes, given measurements of them with Gaussian errors: channel by channel, of
+        p(x) exp(−(x − measured)²/2σ²), rounded.
+
+        Args:
+            level: What was measured, [R, C].
+            noise: The standard error σ, in grey levels.
+            around: As for `level_log_prob`.
+
+        Returns:
+            Bytes [R, C].
+        """
+        given, factors, units = self._given(around, own=level)
+        measured = level.T.to(given.dtype)
+        known, found = torch.zeros_like(measured), []
+        reach = min(math.ceil(3 * noise), LEVELS - 1)
+        apart = torch.arange(-reach, reach + 1, device=level.device)[:, None].to(given.dtype)
+        count = len(apart)
+        for channel in range(self.channels):
+            one = slice(channel, channel + 1)
+            params, of = _shifted(given, factors, known)[one], of_some(units, one)
+            every: Measured = type(of)(*(unit.repeat(1, count) for unit in of))
+            levels = measured[one] + apart  # [levels, R]
+            table = Tables(*(t[one] for t in self._tables(given.dtype)))
+            place = levels.clamp(0, LEVELS - 1).long().view(1, -1)
+            log_p = level_log_prob(place, params.repeat(1, 1, count), every, table).view_as(levels)
+            log_p = log_p - apart**2 / (2 * noise**2)
+            log_p = log_p.masked_fill((levels < 0) | (levels >= LEVELS), -torch.inf)
+            mean = (log_p.softmax(0) * levels).sum(0, keepdim=True).round()
+            found.append(mean)
+            known[one] = (mean - of.centre) / of.unit
+        return torch.cat(found).T
+
     def places(self, level: Tensor, around: Context) -> Tensor:
         """Where in their distributions the bytes of some sites lie, from which `draw_levels` would
         draw them: the middles of their shares of the unit interval.

@@ -88,6 +88,13 @@ class Around:
         free = torch.ones(len(sites), dtype=torch.bool, device=half.device)
         return self._map.draw_levels(half, free, half, context)[0]
 
+    def denoise(self, sites: Tensor, noise: float) -> None:
+        """Replace some pixels [k, 2], which don't read one another, by their means, given all
+        others and themselves with a standard error of `noise` levels."""
+        i, j = sites.to(self.image.device).T
+        found = self._map.denoised(self.image[:, i, j].T, noise, self._context(sites))
+        self.image[:, i, j] = found.T.to(torch.uint8)
+
     @torch.no_grad()
     def excess(
         self,
