@@ -193,6 +193,10 @@ an action: the free field with m² = 1, the Ising model's dual at its transition
 at a correlation length of about L/4 (arXiv:1904.12072). `…-tiny` is for trying things out, and
 `…-realnvp` is the baseline."""
 
+CONTINUED: dict[str, Any] = {"lr": 1.5e-3, "muon_lr": 7e-3, "validate_every": 30.0, "patience": 3}
+"""Settings for going on from `photos` with a folder of pictures, of which there may be few; chosen
+on parts of photographs of `wallpapers` for validation."""
+
 
 def preset(name: str) -> TrainConfig:
     """The settings of this name.

@@ -139,6 +139,11 @@ got 'bins'.
                 f"got {deep} times {blocks}."
             )
 
+    @property
+    def learns_patches(self) -> bool:
+        """Whether its weights serve pictures of any size, so that patches of them are learned."""
+        return self.shared and self.geometry.any_size and not self.geometry.periodic
+
     def in_words(self) -> str:
         """The architecture in a phrase.
 

@@ -36,7 +36,8 @@ class TrainConfig(Config):
     """What a step minimises: likelihood, or a class of your own by its import path."""
     data: str = "msds1"
     """Data set: msds1, msds2, patches (of photographs), patches:NAME (tested on the photograph
-    NAME), wallpapers, cifar10, celeba, chairs, folder:PATH for a tree of pictures, npz:PATH,
+    NAME), wallpapers, cifar10, celeba, chairs, folder:PATH for a tree of pictures (flows of
+    photographs learn patches of them), npz:PATH,
     fields:PATH for real-valued fields, hf:NAME_OR_PATH (Hugging Face datasets), stream:PATH (random
     crops of the pictures in Parquet or WebDataset shards, read in a stream without a cache), one of
     your own by its import path, or none if the objective needs no data."""
@@ -100,6 +101,9 @@ class TrainConfig(Config):
     """Seconds between two validations, each with a sample grid and a checkpoint."""
     validate_count: Positive = 500
     """Number of validation images."""
+    patience: Positive | None = None
+    """Number of validations in a row without a new best after which the run ends; none: the budget
+    is used up."""
     keep: Positive = 2
     """Number of checkpoints to keep, the newest ones; the best model is kept as well."""
     seed: NotNegative = 0

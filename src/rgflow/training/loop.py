@@ -227,6 +227,9 @@ class _Session:
                 return
             if due:
                 self.validate()
+                if trainer.agreed(trainer.stale)[0] >= (trainer.config.patience or math.inf):
+                    self.tell("ends, as validation images have been getting worse")
+                    return
             good = trainer.take_step(fraction)
             self.report(good, trainer.fraction())
             if trainer.bad == MAX_BAD_STEPS:
@@ -298,6 +301,7 @@ class _Session:
                 standard_error=result.standard_error,
                 **scores,
             )
+            trainer.stale = 0 if result.nll < trainer.best else trainer.stale + 1
             if result.nll < trainer.best or (math.isfinite(result.nll) and not run.model.is_dir()):
                 trainer.best = min(trainer.best, result.nll)
                 flow.save_pretrained(run.model)
