@@ -23,7 +23,7 @@ SHARED = {"benchmarks/steps.py", "experiments/peers/protocol.py"}
 
 SMALLEST = {
     "benchmarks/campaign.py": ["--count", "2", "--flips", "1", "--processes", "1"],
-    "benchmarks/coding.py": ["photos", "--patches", "1", "--photographs"],
+    "benchmarks/coding.py": ["photos", "--patches", "1", "--adapt", "1", "--photographs"],
     "benchmarks/data.py": ["--count", "20", "--pictures", "4"],
     "benchmarks/detection.py": ["RUN", "--images", "5", "--clean", "40", "--pictures", "OUT"],
     "benchmarks/distributed.py": ["--preset", "msds1-tiny", "--steps", "2"],

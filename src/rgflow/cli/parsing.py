@@ -62,7 +62,7 @@ class Parser(ArgumentParser):
         self._option(name, int, default, help)
         self.checks.append((name, lambda what, value: check_whole(what, value, least, most)))
 
-    def number(self, name: str, default: float, help: str, least: float = -math.inf) -> None:
+    def number(self, name: str, default: float | None, help: str, least: float = -math.inf) -> None:
         """An option for a number.
 
         Args:
