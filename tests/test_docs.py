@@ -157,10 +157,10 @@ def test_commands(page, line, place, monkeypatch):
         if block.caption:
             (place / block.caption).write_text(block.text)
     arguments = shlex.split(line.removeprefix("python -m "), comments=True)[1:]
-    for preset, run in (("phi4-6", "runs/phi4"), ("phi4-32", "runs/grow-8")):
+    for preset, run in (("ising-32", "runs/ising"), ("phi4-32", "runs/grow-8")):
         if run in arguments and arguments[arguments.index(run) - 1] != "--out":
             tiny = ["--model.map.hidden", "4", "--steps", "1", "--batch_size", "4"]
-            if run.endswith("grow-8"):
+            if preset.endswith("-32"):
                 tiny += ["--model.height", "8", "--model.width", "8"]
             tiny += ["--validate_count", "100", "--out", run]
             assert main(["train", preset, *tiny]) == 0

@@ -792,7 +792,8 @@ def test_repairs_of_files(chelsea, tmp_path, capsys):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_enlarged_files_keep_their_mode(mode, chelsea, tmp_path, capsys):
-    """If it holds the new colours, which is said otherwise; with all old pixels as they were."""
+    """If it holds the new colours, which is said otherwise; with all old pixels as they were, in
+    their places or, by default, as averages."""
     image = Image.fromarray(chelsea.numpy().transpose(1, 2, 0)).crop((0, 0, 20, 15))
     if mode == "I;16":
         image = Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257 - 100)
@@ -804,7 +805,10 @@ def test_enlarged_files_keep_their_mode(mode, chelsea, tmp_path, capsys):
     image.save(path, icc_profile=b"of these colours")
     out = tmp_path / "out"
     arguments = ["enlarge", str(path), "--background", "#203040", "--out", str(out)]
-    assert main(arguments) == 0
+    if mode in ("RGB", "L"):
+        assert main(arguments) == 0
+        assert np.array_equal(Image.open(out / path.name).reduce(2), np.asarray(image))
+    assert main([*arguments, "--reduced", "sites", "--overwrite"]) == 0
     said = capsys.readouterr().out
     found = Image.open(out / path.name)
     result = {"P": "RGB", "CMYK": "RGB", "1": "L"}.get(mode, mode)

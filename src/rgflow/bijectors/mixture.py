@@ -343,8 +343,8 @@ def _edge(
 
 
 def cube(from_0: Tensor, from_1: Tensor) -> Tensor:
-    """Cube coordinates of points at these distances from both ends; distances that underflow become
-    the smallest number, so that the side is never lost."""
+    """Cube coordinates of points at these distances from both ends, all of the same shape, [G, n];
+    distances that underflow become the smallest number, so that the side is never lost."""
     tiny = torch.finfo(from_0.dtype).tiny
     return torch.where(from_0 <= from_1, from_0.clamp(min=tiny), -from_1.clamp(min=tiny))
 

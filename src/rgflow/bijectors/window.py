@@ -174,7 +174,8 @@ class WindowMixture(Bijector):
         return self._averages(level, around.values.to(level), around)
 
     def averages_in_cube(self, x: Tensor, context: Context) -> Tensor:
-        """The same of pixels in cube coordinates, and in these, each in the middle of its level."""
+        """The same of pixels [R, C] in cube coordinates, and in these, each in the middle of its
+        level; the context as for `transform`."""
         average = self._averages(_levels(x), _levels(context.values), context).T
         return _with_fraction(average, torch.full_like(average, 0.5)).T
 

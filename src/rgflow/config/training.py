@@ -1,6 +1,6 @@
 """What a training run is made of."""
 
-from dataclasses import field
+from dataclasses import field, replace
 from typing import Annotated, Any, Literal, Self
 
 from annotated_types import Ge, Gt, Lt, MinLen
@@ -33,7 +33,8 @@ class TrainConfig(Config):
     train_levels: Annotated[tuple[NotNegative, ...], MinLen(1), IN_ORDER] | None = None
     """Levels whose weights are trained; the others keep their initial weights. None: all."""
     objective: Objective = field(default_factory=MaximumLikelihood)
-    """What a step minimises: likelihood, or a class of your own by its import path."""
+    """What a step minimises: likelihood, or a class of your own by its import path. An action that
+    draws the last half exactly (`rgflow.geometries.Windows`) is always that of the objective."""
     data: str = "msds1"
     """Data set: msds1, msds2, patches (of photographs), patches:NAME (tested on the photograph
     NAME), wallpapers, cifar10, celeba, chairs, folder:PATH for a tree of pictures (flows of
@@ -119,6 +120,10 @@ class TrainConfig(Config):
         return super().from_dict(training_of_earlier(values))
 
     def __post_init__(self) -> None:
+        action, model = getattr(self.objective, "action", None), self.model
+        if action is not None and getattr(model.geometry, "exact", None) not in (None, action):
+            geometry = model.geometry.changed({"exact": action})
+            object.__setattr__(self, "model", replace(model, geometry=geometry))
         if self.optimizer == "muon" and not self.model.map.has_matrices:
             raise ValueError(
                 f"Expected optimizer adamw for the map {self.model.map.kind}, whose layers are "

@@ -165,7 +165,14 @@ def stream(
 
 
 def sample(kind: str, count: int, *, split: Split, seed: int, start: int) -> Labels:
-    """Draw the labels of images `start` to `start + count`.
+    """Draw the labels of images.
+
+    Args:
+        kind: `faces` or `faces:correlated`.
+        count: Number of images, N.
+        split: Of the set.
+        seed: Of the set.
+        start: Number of the first image.
 
     Returns:
         Whole numbers [N], of which `CLASSES` has the names: `hair_class`, `hat_class`,

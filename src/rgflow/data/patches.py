@@ -273,8 +273,14 @@ def reductions(image: Image.Image, request: Request, first: int = 1) -> list[tup
 def anywhere(
     number: int, sizes: Sequence[tuple[int, Pixels]], request: Request, random: np.random.Generator
 ) -> Callable[[int], Picked]:
-    """Picks patches of a picture with a number, given in several sizes, for `cut`: size and place
-    are uniform."""
+    """Picks patches of a picture, for `cut`: size and place are uniform.
+
+    Args:
+        number: Of the picture, a label of its patches.
+        sizes: The picture in several sizes, each with its scale, as `reductions` gives them.
+        request: Which patches are asked for.
+        random: Source of randomness.
+    """
 
     def pick(_: int) -> Picked:
         scale, pixels = sizes[int(random.integers(len(sizes)))]

@@ -111,14 +111,14 @@ class Source:
     share: float = 1.0
 
     def read(self, which: Tensor) -> tuple[Tensor, Context]:
-        """The levels and contexts of some of the sites."""
+        """The levels [k, C] and contexts of some of the sites, by their numbers [k]."""
         sites = self.sites[which].to(self.around.grid.device)
         levels, context = self.around.read(self.layer, sites)
         return self.truth.grid[:, *sites.T].T if self.truth else levels, context
 
 
 def draw(sources: Sequence[Source], generator: torch.Generator) -> tuple[Tensor, Context]:
-    """A batch of random windows of several sources."""
+    """Levels [k, C] and contexts of a batch of random windows of several sources."""
     shares = torch.tensor([source.share for source in sources])
     counts = torch.multinomial(shares, BATCH, replacement=True, generator=generator).bincount()
     parts = [

@@ -345,7 +345,8 @@ def _check_sites(flow: Flow, what: str) -> None:
 
 
 def check_hole(image: Tensor, hole: Mask) -> Mask:
-    """A hole of an image; a `ValueError` if it isn't one, or none or all pixels are missing."""
+    """A hole [H, W] of an image [C, H, W]; a `ValueError` if it isn't one, or none or all pixels
+    are missing."""
     hole = np.asarray(hole)
     if hole.dtype != bool or hole.shape != tuple(image.shape[1:]):
         raise ValueError(

@@ -301,9 +301,10 @@ class _Session:
                 standard_error=result.standard_error,
                 **scores,
             )
-            trainer.stale = 0 if result.nll < trainer.best else trainer.stale + 1
-            if result.nll < trainer.best or (math.isfinite(result.nll) and not run.model.is_dir()):
-                trainer.best = min(trainer.best, result.nll)
+            rank = trainer.config.objective.rank(result.nll, scores)
+            trainer.stale = 0 if rank < trainer.rank else trainer.stale + 1
+            if rank < trainer.rank or (math.isfinite(result.nll) and not run.model.is_dir()):
+                trainer.rank, trainer.best = min(trainer.rank, rank), result.nll
                 flow.save_pretrained(run.model)
             self.save()
             self._draw(flow)

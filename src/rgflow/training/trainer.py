@@ -101,7 +101,7 @@ class Trainer:
         self.step = 0
         self.nll = self.gradient_norm = self.lr = math.nan
         self.lr_factor, self.bad, self.skipped_steps = 1.0, 0, 0
-        self.best, self.stale = math.inf, 0
+        self.best, self.rank, self.stale = math.inf, math.inf, 0
         self.log_size = 0
         self.compile_seconds: float | None = None
         self._now = time.process_time if config.clock == "processor" else time.perf_counter
@@ -117,6 +117,7 @@ class Trainer:
             "bad": self.bad,
             "skipped_steps": self.skipped_steps,
             "best": self.best,
+            "rank": self.rank,
             "stale": self.stale,
             "log_size": self.log_size,
             "data": self.data,
@@ -143,6 +144,7 @@ class Trainer:
             for name in ("lr_factor", "seconds"):
                 check_at_least(name, state[name], 0)
             self.lr_factor, self.best = state["lr_factor"], float(state["best"])
+            self.rank = float(state.get("rank", self.best))  # earlier versions had one number
             self.start_clock(state["seconds"])
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise _other(error) from error
