@@ -8,6 +8,7 @@ from collections.abc import Callable
 from inspect import signature
 from typing import Any
 
+from reproducing.measures.enlarging import enlarging_of_photographs
 from reproducing.measures.images import (
     data_grid,
     inheritance,
@@ -28,7 +29,6 @@ from reproducing.measures.likelihoods import (
 )
 from reproducing.measures.pictures import (
     damage_of_photographs,
-    enlarging_of_photographs,
     repairs_of_photographs,
 )
 from reproducing.measures.subject import Found, MeasuredFlow, Picture

@@ -1,5 +1,5 @@
-"""What a flow of photographs is good for: repair, finding damage, enlarging, beside the methods
-that people would use; on crops of the seven photographs, which it must not have learned from."""
+"""Repairing photographs and finding damage, beside the methods that people would use; on crops of
+the seven photographs, which a flow must not have learned from."""
 
 import io
 import time
@@ -25,10 +25,8 @@ from reproducing.measures.subject import Found, MeasuredFlow, Picture
 from rgflow.cells import Mask
 from rgflow.data import patches
 from rgflow.photographs.damage import find_damage
-from rgflow.photographs.enlarging import enlarge
 from rgflow.photographs.pictures import read
 from rgflow.photographs.restoring import Around, restore
-from rgflow.photographs.scoring import bits
 
 Pixels = NDArray[np.uint8]
 """A picture [H, W, C]."""
@@ -171,9 +169,9 @@ def repairs_of_photographs(subject: MeasuredFlow, *, count: int = 20, edge: int 
                 )
             if number == 1:
                 shown[name] = results
-    numbers = {"rows": rows, "means": _means(rows, ("psnr", "ssim", "lpips", "seconds"))}
+    numbers = {"rows": rows, "means": means(rows, ("psnr", "ssim", "lpips", "seconds"))}
     picture = Picture(
-        _beside(shown, 96), "What is missing, and repairs; below each other by damage."
+        beside(shown, 96), "What is missing, and repairs; below each other by damage."
     )
     return Found(numbers=numbers, pictures={"repairs": picture})
 
@@ -212,7 +210,7 @@ def damage_of_photographs(subject: MeasuredFlow, *, count: int = 20, edge: int =
                 "noise residual": np.abs(x - median_filter(x, (3, 3, 1)).astype(float)).sum(2),
                 "local variance": uniform_filter(mean**2, 3) - uniform_filter(mean, 3) ** 2,
             }
-            changed = np.abs(x.astype(int) - _saved(truth, quality)[0]).max(2) > BLURRED
+            changed = np.abs(x.astype(int) - saved(truth, quality)[0]).max(2) > BLURRED
             right = found & (hole | changed)
             rows.append(
                 {
@@ -226,7 +224,7 @@ def damage_of_photographs(subject: MeasuredFlow, *, count: int = 20, edge: int =
                     "recall": float((found & hole).sum() / hole.sum()),
                 }
             )
-    means = {
+    by_damage = {
         name: {
             "auc": {method: fmean(row["auc"][method] for row in of) for method in of[0]["auc"]},
             **{key: fmean(row[key] for row in of) for key in ("precision", "recall")},
@@ -237,10 +235,10 @@ def damage_of_photographs(subject: MeasuredFlow, *, count: int = 20, edge: int =
     for name, quality in (("PNG", None), ("JPEG", QUALITY)):
         clean = [int(_searched(subject, x, quality)[2].sum()) for x in crops(count, edge)]
         undamaged[name] = {"pixels": clean, "share": sum(clean) / (count * edge**2)}
-    return Found(numbers={"rows": rows, "means": means, "undamaged": undamaged})
+    return Found(numbers={"rows": rows, "means": by_damage, "undamaged": undamaged})
 
 
-def _saved(x: Pixels, quality: int | None) -> tuple[Pixels, float]:
+def saved(x: Pixels, quality: int | None) -> tuple[Pixels, float]:
     """A picture as it comes back from a JPEG, or from a PNG, and its `loss`."""
     file = io.BytesIO()
     how = {} if quality is None else {"quality": quality}
@@ -253,73 +251,11 @@ def _searched(
     subject: MeasuredFlow, x: Pixels, quality: int | None
 ) -> tuple[Pixels, NDArray[np.float32], Mask]:
     """A picture as it is saved, the map of the flow, and what is marked."""
-    saved, loss = _saved(x, quality)
-    image = torch.from_numpy(saved.transpose(2, 0, 1).copy())
+    seen, loss = saved(x, quality)
+    image = torch.from_numpy(seen.transpose(2, 0, 1).copy())
     damage = find_damage(subject.flow, image, loss=loss)
     every = Around(subject.flow, image).excess_map().numpy()
-    return saved, np.where(np.isnan(damage.excess), every, damage.excess), damage.found
-
-
-def enlarging_of_photographs(subject: MeasuredFlow, *, count: int = 20, edge: int = 256) -> Found:
-    """Crops of which every second pixel both ways is left, enlarged to what they were: PSNR, SSIM,
-    seconds; and the bits of the true finest level."""
-    import cv2
-
-    def flow(x: Pixels) -> Pixels:
-        image = torch.from_numpy(x.transpose(2, 0, 1).copy())
-        return enlarge(subject.flow, image).numpy().transpose(1, 2, 0)
-
-    def opencv(kind: int) -> Callable[[Pixels], Pixels]:
-        # Pixels stay where they are, so that nothing is moved by half a pixel.
-        to = np.array([[0.5, 0, 0], [0, 0.5, 0]])
-        how: dict[str, Any] = {
-            "flags": kind | cv2.WARP_INVERSE_MAP,
-            "borderMode": cv2.BORDER_REPLICATE,
-        }
-
-        def made(x: Pixels) -> Pixels:
-            size = 2 * x.shape[1], 2 * x.shape[0]
-            return np.asarray(cv2.warpAffine(x, to, size, **how), np.uint8)
-
-        return made
-
-    methods = {
-        "flow": flow,
-        "bicubic": opencv(cv2.INTER_CUBIC),
-        "Lanczos": opencv(cv2.INTER_LANCZOS4),
-        "bilinear": opencv(cv2.INTER_LINEAR),
-    }
-    rows, fine, shown = [], [], {}
-    for number, truth in enumerate(crops(count, edge)):
-        small = np.ascontiguousarray(truth[::2, ::2])
-        results = {"truth": truth}
-        for method, make in methods.items():
-            start = time.process_time()
-            large = make(small)
-            seconds = time.process_time() - start
-            results[method] = large
-            inside = slice(8, -8), slice(8, -8)
-            rows.append(
-                {
-                    "damage": "×2",
-                    "crop": number,
-                    "method": method,
-                    "psnr": psnr(large[inside], truth[inside]),
-                    "ssim": float(structural_similarity(large, truth, channel_axis=2)),
-                    "seconds": seconds,
-                }
-            )
-        x8 = torch.from_numpy(truth.transpose(2, 0, 1).copy())[None]
-        fine.append((bits(subject.flow, x8).levels[0, 0] / (0.75 * truth.size)).item())
-        if number in (0, 1, 4):
-            shown[str(number)] = results
-    numbers = {
-        "rows": rows,
-        "means": _means(rows, ("psnr", "ssim", "seconds")),
-        "bits_of_finest_level": {"mean": fmean(fine), "crops": fine},
-    }
-    picture = Picture(_beside(shown, 128), "The truth, and crops enlarged twice.")
-    return Found(numbers=numbers, pictures={"enlarged": picture})
+    return seen, np.where(np.isnan(damage.excess), every, damage.excess), damage.found
 
 
 def psnr(x: NDArray[Any], truth: NDArray[Any]) -> float:
@@ -328,34 +264,34 @@ def psnr(x: NDArray[Any], truth: NDArray[Any]) -> float:
     return float(10 * np.log10(255**2 / max(error, 1e-4)))
 
 
-def _grouped(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+def _grouped(rows: list[dict[str, Any]], by: str = "damage") -> dict[str, list[dict[str, Any]]]:
     return {
-        name: [row for row in rows if row["damage"] == name]
-        for name in dict.fromkeys(row["damage"] for row in rows)
+        name: [row for row in rows if row[by] == name]
+        for name in dict.fromkeys(row[by] for row in rows)
     }
 
 
-def _means(rows: list[dict[str, Any]], keys: tuple[str, ...]) -> dict[str, Any]:
-    """By damage and method: means over crops; of PSNR also what the flow is ahead of the others,
-    crop by crop, with its standard error."""
+def means(rows: list[dict[str, Any]], keys: tuple[str, ...], by: str = "damage") -> dict[str, Any]:
+    """By damage, or what else differs, and method: means over pictures; of PSNR also what the flow
+    is ahead of the others, picture by picture, with its standard error."""
     found: dict[str, Any] = {}
-    for name, of in _grouped(rows).items():
-        methods = dict.fromkeys(row["method"] for row in of)
-        by = {method: [row for row in of if row["method"] == method] for method in methods}
+    for name, of in _grouped(rows, by).items():
+        methods = _grouped(of, "method")
         found[name] = {
             method: {key: fmean(row[key] for row in some) for key in keys}
-            for method, some in by.items()
+            for method, some in methods.items()
         }
-        for method, some in by.items():
-            ahead = [a["psnr"] - b["psnr"] for a, b in zip(by["flow"], some, strict=True)]
+        for method, some in methods.items():
+            ahead = [a["psnr"] - b["psnr"] for a, b in zip(methods["flow"], some, strict=True)]
             if method != "flow":
                 found[name][method]["flow_ahead"] = fmean(ahead)
                 found[name][method]["flow_ahead_error"] = stdev(ahead) / len(ahead) ** 0.5
     return found
 
 
-def _beside(shown: dict[str, dict[str, Pixels]], edge: int) -> Image.Image:
-    """The middles of pictures, a row for each damage and a column for each method, with names."""
+def beside(shown: dict[str, dict[str, Pixels]], edge: int) -> Image.Image:
+    """The middles of pictures at 200 %, a row for each group and a column for each method, with
+    names."""
 
     def rows() -> Iterator[NDArray[np.uint8]]:
         for results in shown.values():
