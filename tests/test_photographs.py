@@ -322,6 +322,17 @@ def test_enlarged_pictures_hold_what_was_there(photos, chelsea, temperature):
     assert torch.equal(found[:, ::4, ::4], chelsea[:, :31, :30])
 
 
+def test_grey_pictures_stay_averages(chelsea, tmp_path, capsys):
+    Image.fromarray(chelsea[0, :15, :21].numpy()).save(tmp_path / "x.png")
+    arguments = ["enlarge", str(tmp_path / "x.png"), "--out", str(tmp_path / "out")]
+    assert main([*arguments, "--temperature", "1"]) == 0
+    found = Image.open(tmp_path / "out" / "x.png")
+    assert found.mode == "L"
+    assert np.array_equal(found.reduce(2), chelsea[0, :15, :21])
+    assert main([*arguments, "--noise", "-1"]) == 2
+    assert "Expected --noise to be at least 0" in capsys.readouterr().err
+
+
 def test_any_factor_is_one_reduced(chelsea):
     """The next of 2, 4 and 8, reduced as Pillow does it; sites have no such factors."""
     flow, small = random_flow(torch.float32, **AVERAGES), chelsea[:, :15, :20]
@@ -365,6 +376,8 @@ def test_noise_is_taken_off_by_means_of_all_levels(photos, chelsea):
     errors = [(x.float() - chelsea.float()).square().mean() for x in (clean, noisy)]
     assert errors[0] < 0.7 * errors[1]
     assert torch.equal(denoise(photos, noisy, 0.0), noisy)
+    thin = noisy[:, :1, :30]  # in which some phases have no pixels
+    assert denoise(photos, thin, 4.0).shape == thin.shape
 
 
 def test_enlarging_continues_after_an_interruption(photos, chelsea, tmp_path):

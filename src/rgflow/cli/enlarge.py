@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
+from rgflow.checks import check_at_least
 from rgflow.cli.parsing import Parser, most, outputs, parse
 from rgflow.files import expanded
 from rgflow.outputs import Source, check_space, keeping
@@ -23,10 +24,9 @@ def run(arguments: Sequence[str]) -> None:
     """Parse, enlarge and write; a `ValueError` says a user's mistake."""
     options = Parser(
         "enlarge",
-        "Enlarge pictures of any size. They are taken as averages of the pixels of the results, "
-        "as cameras and programs make small pictures: reduced by averaging, the results give them "
-        "again. New pixels are the expected ones or, with --temperature, samples. After an "
-        "interruption the same command continues.",
+        "Enlarge pictures of any size. Their pixels are taken as averages of those of the results, "
+        "as cameras and programs make small pictures. New pixels are the expected ones or, with "
+        "--temperature, samples. After an interruption the same command continues.",
         "rgflow enlarge small.png --factor 4 --temperature 0.6",
     )
     options.add_argument("pictures", nargs="+", type=str, help="picture files of any size and mode")
@@ -68,6 +68,8 @@ def run(arguments: Sequence[str]) -> None:
     from rgflow.photographs.pictures import LOSSLESS, MAX_PIXELS, named, read, write
     from rgflow.training.optimisation import prepare_machine
 
+    if settings.noise is not None:
+        check_at_least("--noise", settings.noise, 0)
     prepare_machine()
     usual = "photos" if settings.reduced == "sites" else "photos-averages"
     flow = trained.load(settings.model or usual).flow

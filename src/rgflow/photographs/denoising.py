@@ -56,7 +56,8 @@ def denoise(
     for first in range(around.step**2):
         i, j = divmod(first, around.step)
         rows, columns = torch.arange(i, height, around.step), torch.arange(j, width, around.step)
-        for sites in torch.cartesian_prod(rows, columns).view(-1, 2).split(BAND):
+        sites_of = torch.cartesian_prod(rows, columns).view(-1, 2)
+        for sites in sites_of.split(BAND) if len(sites_of) else ():
             around.denoise(sites, noise)
             done += len(sites)
             if progress:

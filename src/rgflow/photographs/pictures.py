@@ -102,7 +102,10 @@ class Picture:
             averages: Whether old pixels are averages of these, rather than every `factor`-th of
                 them, which are then as they were, whatever a flow sees of them.
         """
-        seen, mode, notes = as_seen(pixels, len(self.seen)), self.image.mode, list(self.notes)
+        mode, notes = self.image.mode, list(self.notes)
+        # Of a grey picture one channel, as the mean of three, rounded, would change averages.
+        one = averages and len(self.seen) == 1
+        seen = pixels[:1] if one else as_seen(pixels, len(self.seen))
         size = seen.shape[2], seen.shape[1]
         if mode == "I;16":
             image = Image.fromarray(seen[0].astype(np.uint16) * 257)
