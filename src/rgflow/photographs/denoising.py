@@ -53,11 +53,10 @@ def denoise(
     if not noise:
         return image
     (height, width), done = image.shape[1:], 0
-    for first in range(around.step**2):
-        i, j = divmod(first, around.step)
-        rows, columns = torch.arange(i, height, around.step), torch.arange(j, width, around.step)
-        sites_of = torch.cartesian_prod(rows, columns).view(-1, 2)
-        for sites in sites_of.split(BAND) if len(sites_of) else ():
+    every = torch.cartesian_prod(torch.arange(height), torch.arange(width)).view(-1, 2)
+    phases = every % around.step @ torch.tensor([around.step, 1])
+    for phase in phases.unique():
+        for sites in every[phases == phase].split(BAND):
             around.denoise(sites, noise)
             done += len(sites)
             if progress:
