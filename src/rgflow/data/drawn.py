@@ -12,7 +12,7 @@ from joblib import Parallel, delayed
 from rgflow.data.images import Array
 from rgflow.data.source import Chunk, processors
 
-Task = TypeVar("Task")
+AnyTask = TypeVar("AnyTask")
 
 
 def uniform(seed: int, stream: int, start: int, count: int, each: int) -> Array:
@@ -39,7 +39,7 @@ def uniform(seed: int, stream: int, start: int, count: int, each: int) -> Array:
 
 
 def drawn(
-    draw: Callable[[Task], Chunk], tasks: Iterable[Task], workers: int | None, most: int
+    draw: Callable[[AnyTask], Chunk], tasks: Iterable[AnyTask], workers: int | None, most: int
 ) -> Iterator[Chunk]:
     """The chunks of images of these tasks, in order.
 
