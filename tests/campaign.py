@@ -88,9 +88,9 @@ class Campaign:
             path, flow = place / "a.png", str(self.folder / "model")
             path.write_bytes(good(np.random.default_rng(0)))
             for more in (
-                ["repair", path, "--odd", 5, "--out", place / "r"],
+                ["repair", path, "--odd", 5, "--adapt", 0, "--out", place / "r"],
                 ["enlarge", path, "--out", place / "e"],
-                ["repair", path, "--box", BOX, "--out", place / "b", "--completions", 1],
+                ["repair", path, "--box", BOX, "--adapt", 0, "--out", place / "b", "--completions", 1],
                 ["score", path, "--out", place / "t.csv"],
             ):  # fmt: skip
                 command([*map(str, more), "--model", flow], None, None)
