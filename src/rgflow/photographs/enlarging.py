@@ -124,8 +124,8 @@ def check_factor(flow: Flow, factor: float) -> None:
     """Raise a `ValueError` unless a flow of windows can enlarge by a factor."""
     any_number = flow.config.geometry.averages
     if not 1 < factor <= MAX_FACTOR or not (any_number or math.log2(factor).is_integer()):
-        known = "a number above 1 and at most 8" if any_number else "2, 4 or 8"
-        raise ValueError(f"Expected a factor of {known}; got {factor:g}.")
+        known = "above 1 and at most 8" if any_number else "of 2, 4 or 8"
+        raise ValueError(f"Expected a factor {known}; got {factor:g}.")
 
 
 def resized(image: Tensor, height: int, width: int) -> Tensor:
