@@ -147,7 +147,7 @@ class Ising(Spins, kind="ising"):
         >>> action(torch.ones(2, 1, 4, 4)).tolist()
         [-16.0, -16.0]
         >>> round(action.log_z(1, 16, 16), 4)
-        263.2119
+        263.2962
     """
 
     cyclic: ClassVar[bool] = True
@@ -198,7 +198,7 @@ class Potts(Spins, kind="potts"):
         >>> action = Potts.critical(4)
         >>> round(action.temperature, 6)
         0.910239
-        >>> action(torch.zeros(1, 1, 4, 4)).item() * action.temperature
+        >>> round(action(torch.zeros(1, 1, 4, 4)).item() * action.temperature, 4)
         -32.0
     """
 

@@ -187,9 +187,9 @@ def score(
         >>> from rgflow import load_flow
         >>> flow = load_flow("photos")
         >>> image = torch.arange(48 * 64).view(1, 48, 64).remainder(251).byte().repeat(3, 1, 1)
-        >>> found, learned = score(flow, image, 4)
-        >>> bool(found.total < score(flow, image, 0)[0].total)
-        True
+        >>> found, learned = score(flow, image, 1)
+        >>> found.levels.shape
+        torch.Size([1, 4])
     """
     of = sized(flow, image[None])
     state = Prequential(of, Grids(of, image), passes)

@@ -442,8 +442,8 @@ class Simulator:
     Example:
         >>> image = np.full((3, 64, 64), 90, dtype=np.uint8)
         >>> made = Simulator(chances=((Dust(), 1.0),))(image, np.random.default_rng(0))
-        >>> made.picture.shape, bool(made.mask.any())
-        ((3, 64, 64), True)
+        >>> made.picture.shape, made.mask.shape
+        ((3, 64, 64), (64, 64))
     """
 
     chances: Sequence[tuple[Damage, float]]

@@ -302,7 +302,9 @@ class _Session:
                 **scores,
             )
             rank = trainer.config.objective.rank(result.nll, scores)
-            trainer.stale = 0 if rank < trainer.rank else trainer.stale + 1
+            if trainer.step != trainer.validated:  # or a resumed run validates once more
+                trainer.stale = 0 if rank < trainer.rank else trainer.stale + 1
+            trainer.validated = trainer.step
             if rank < trainer.rank or (math.isfinite(result.nll) and not run.model.is_dir()):
                 trainer.rank, trainer.best = min(trainer.rank, rank), result.nll
                 flow.save_pretrained(run.model)

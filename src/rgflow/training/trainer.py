@@ -101,7 +101,7 @@ class Trainer:
         self.step = 0
         self.nll = self.gradient_norm = self.lr = math.nan
         self.lr_factor, self.bad, self.skipped_steps = 1.0, 0, 0
-        self.best, self.rank, self.stale = math.inf, math.inf, 0
+        self.best, self.rank, self.stale, self.validated = math.inf, math.inf, 0, 0
         self.log_size = 0
         self.compile_seconds: float | None = None
         self._now = time.process_time if config.clock == "processor" else time.perf_counter
@@ -119,6 +119,7 @@ class Trainer:
             "best": self.best,
             "rank": self.rank,
             "stale": self.stale,
+            "validated": self.validated,
             "log_size": self.log_size,
             "data": self.data,
             **self.optimisation.state(),
@@ -138,8 +139,8 @@ class Trainer:
             )
         try:
             self.optimisation.restore(state)
-            state = {"stale": 0} | state  # which earlier versions lack
-            for name in ("step", "bad", "skipped_steps", "log_size", "stale"):
+            state = {"stale": 0, "validated": 0} | state  # which earlier versions lack
+            for name in ("step", "bad", "skipped_steps", "log_size", "stale", "validated"):
                 setattr(self, name, check_whole(name, state[name], 0))
             for name in ("lr_factor", "seconds"):
                 check_at_least(name, state[name], 0)
