@@ -352,6 +352,7 @@ def test_score_adapts_alike_in_one_run_or_several(tmp_path, capsys):
     first = table.read_text()
     kept = next((tmp_path / "a.csv.parts").glob("*.jsonl"))
     kept.unlink()
+    table.unlink()
     assert main(whole) == 0
     assert table.read_text() == first
     assert main(["score", str(tmp_path / "a.png"), "--out", str(tmp_path / "b.csv")]) == 0
