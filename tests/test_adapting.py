@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from flows import random_flow
+from flows import AVERAGES, LEVELS, OPEN, random_flow
 from rgflow import load_flow, photographs
 from rgflow.cli import adapting as commands
 from rgflow.cli import main
@@ -21,17 +21,6 @@ from rgflow.photographs.restoring import restore
 from rgflow.photographs.scoring import sized
 from rgflow.photographs.surroundings import Grids, reach
 
-OPEN = {
-    "map": "window",
-    "depth": 1,
-    "pixels": "uniform",
-    "geometry": {"kind": "windows", "reach": 2, "boundary": "open"},
-    "shared": True,
-    "height": 16,
-    "width": 16,
-}
-AVERAGES = OPEN | {"geometry": OPEN["geometry"] | {"kind": "block-spins"}}
-LEVELS = OPEN | {"level_embedding": 3}
 APART = OPEN | {"shared": False, "levels": 2}
 """Every level has maps of its own."""
 every = pytest.mark.parametrize(

@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 from scipy.ndimage import binary_dilation
 
-from flows import by_day, random_flow
+from flows import AVERAGES, LEVELS, OPEN, by_day, random_flow
 from rgflow import load_flow, photographs
 from rgflow.bijectors import cellwise
 from rgflow.bijectors.base import Context
@@ -32,18 +32,6 @@ from rgflow.photographs.enlarging import enlarge, redraw
 from rgflow.photographs.restoring import Around, completions, restore
 from rgflow.repair.biharmonic import biharmonic
 
-OPEN = {
-    "map": "window",
-    "depth": 1,
-    "pixels": "uniform",
-    "geometry": {"kind": "windows", "reach": 2, "boundary": "open"},
-    "shared": True,
-    "height": 16,
-    "width": 16,
-}
-AVERAGES = OPEN | {"geometry": OPEN["geometry"] | {"kind": "block-spins"}}
-LEVELS = OPEN | {"level_embedding": 3}
-"""Maps know their level."""
 every = pytest.mark.parametrize(
     "options", [OPEN, AVERAGES, LEVELS], ids=["plain", "averages", "levels"]
 )

@@ -38,7 +38,7 @@ MAX_COMPUTATIONS, MAX_DECODED = 2, 2
 TILE = 512
 """Edge of a tile in pixels, as in `marking.js`."""
 MAX_ZOOM, MAX_LEVEL = 8, 9
-"""The largest reduction of tiles, 2^8, and the coarsest level, of which a tile has a pixel."""
+"""The largest reduction of tiles, 2^8, and the coarsest level shown, of at least a pixel a tile."""
 SCRIPTS = ("download.js", "asking.js", "marking.js", "photographs.js")
 
 

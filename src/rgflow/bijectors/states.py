@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from rgflow.actions import Spins
 from rgflow.bijectors.base import Bijector, Context, Domain, Mapped, MapSpec
-from rgflow.bijectors.window import WindowNetwork
+from rgflow.conditioners import WindowNetwork
 from rgflow.config import StateMap
 from rgflow.kinds import made_from
 

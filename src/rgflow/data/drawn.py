@@ -23,7 +23,7 @@ def uniform(seed: int, stream: int, start: int, count: int, each: int) -> Array:
 
     Args:
         seed: Seed of the set.
-        stream: Number of the stream, of which a seed has many.
+        stream: Which of the streams of that seed.
         start: Number of the first image.
         count: Number of images, N.
         each: Random numbers per image, R, divisible by 4.

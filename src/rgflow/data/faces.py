@@ -175,7 +175,7 @@ def sample(kind: str, count: int, *, split: Split, seed: int, start: int) -> Lab
         start: Number of the first image.
 
     Returns:
-        Whole numbers [N], of which `CLASSES` has the names: `hair_class`, `hat_class`,
+        Whole numbers [N], whose names are in `CLASSES`: `hair_class`, `hat_class`,
         `brows_class`, `eyes_class`, `nose_class`, `mouth_class`, `beard_class`, `glasses_class`,
         `clothes_class`, and of skin, hair, beard, hat and clothes `skin_colour_class` and so on.
         float32: `skin_colour` and so on [N, 3], R, G, B in 0..255, near the class's, zeros where
