@@ -15,6 +15,8 @@ from PIL import Image
 pytest.importorskip("reproducing", reason="a checkout has the experiments")
 from reproducing import others as module
 from reproducing.others import PICTURES, Kept, collect, member, others
+from rgflow.data.patches import PHOTOGRAPHS
+from rgflow.files import write_picture
 from rgflow.photographs.pictures import read
 
 
@@ -29,8 +31,8 @@ def kept(content, **fields):
     return Kept("noise", "wheel:noise", "noise/a.png", sha256(content).hexdigest(), "", **fields)
 
 
-def test_the_middle_of_large_pictures_is_kept(rng=np.random.default_rng(0)):
-    pixels = rng.integers(0, 256, (300, 700, 3), np.uint8)
+def test_the_middle_of_large_pictures_is_kept():
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 700, 3), np.uint8)
     content = png(pixels)
     assert (kept(content).pixels(content) == pixels[:, 30:670].transpose(2, 0, 1)).all()
     grey = png(pixels[..., :1].repeat(3, 2))
@@ -99,6 +101,22 @@ def test_a_package_that_cannot_be_had_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ValueError, match=r"download apt:noise; got: there is no apt-get"):
         module.download("apt:noise", tmp_path)
+
+
+def test_pictures_are_asked_for_by_name_or_by_set(tmp_path, monkeypatch):
+    monkeypatch.setenv("RGFLOW_CACHE", str(tmp_path))
+    monkeypatch.setattr(module, "PICTURES", {"a": kept(b"")})
+    write_picture(tmp_path / "others" / "a.png", Image.new("L", (3, 2), 7))
+    found = module.pictures(["chelsea", "others"])
+    assert {name: pixels.shape for name, pixels in found.items()} == {
+        "chelsea": (3, 300, 451),
+        "a": (1, 2, 3),
+    }
+    assert list(module.pictures(["seven"])) == list(PHOTOGRAPHS)
+    with pytest.raises(
+        ValueError, match=r"Expected the picture to be one of seven, others, astronaut"
+    ):
+        module.pictures(["dog"])
 
 
 def test_every_kind_of_a_package_is_there_once():

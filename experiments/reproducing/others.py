@@ -21,6 +21,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from io import BytesIO
@@ -29,11 +30,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rgflow.checks import check_name
 from rgflow.data.cache import cache_folder
 from rgflow.data.images import Pixels
 from rgflow.data.opening import FORMATS, picture_file
+from rgflow.data.patches import PHOTOGRAPHS, photograph
 from rgflow.files import write_picture
-from rgflow.photographs.pictures import image_of
+from rgflow.photographs.pictures import image_of, read
 
 MOST = 640
 """Pixels along an edge."""
@@ -106,7 +109,8 @@ PICTURES = {
         "c0d3fc389d90a90118b43b585cd5134a560a7fcadb7b46825fc7845321755e27", _MIT,
     ),
     "suit": Kept(
-        "suit, in an official portrait", "sdist:face_recognition==1.3.0", "tests/test_images/biden.jpg",
+        "suit, in an official portrait", "sdist:face_recognition==1.3.0",
+        "tests/test_images/biden.jpg",
         "3c17508bb91554c637a2eabddfae790e5bb1caba93130814fc2ac50be9760c4c",
         "public domain, of the White House; the package is MIT",
     ),
@@ -207,6 +211,25 @@ def others(folder: Path | None = None) -> list[Other]:
             f"Expected the pictures {', '.join(missing)} in {folder}; got no such files: run "
             "python experiments/reproducing/others.py, which downloads them."
         )
+    return found
+
+
+def pictures(names: Sequence[str]) -> dict[str, Pixels]:
+    """Pictures by their names, uint8 [C, H, W]: the photographs of `rgflow.data.patches`, and these
+    here; the names `seven` and `others` stand for all of either.
+
+    Raises:
+        FileNotFoundError: If one isn't there.
+        ValueError: If there is none of that name.
+    """
+    found: dict[str, Pixels] = {}
+    for name in names:
+        check_name("the picture", name, ("seven", "others", *PHOTOGRAPHS, *PICTURES))
+        if name in ("seven", *PHOTOGRAPHS):
+            found |= {one: photograph(one) for one in PHOTOGRAPHS if name in ("seven", one)}
+        else:
+            few = [one for one in others() if name in ("others", one.name)]
+            found |= {one.name: read(one.path).seen for one in few}
     return found
 
 
