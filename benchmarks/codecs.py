@@ -4,11 +4,11 @@
     python benchmarks/codecs.py --programs 'NBLIC 0.3=nblic -ce3 {pgm} {out}'
 
 Codecs are those of imagecodecs, at their best: PNG, WebP, and JPEG XL at efforts 9 and 10, each
-under the version of its library. Run it with another version of imagecodecs, and its rows are added.
+under the version of its library; what another version of it finds is added.
 
 A program is a name and version, and a command that makes the file {out} of {pnm}, {bmp} or {pgm}.
-With {pgm}, it codes grey pictures only: of colours it gets the planes G, R - G and B - G modulo 256,
-each as a picture of its own. Seconds are those of the processor, with the start of the program.
+With {pgm}, it codes grey pictures only: of colours it gets the planes G, R - G and B - G modulo
+256, each as a picture of its own. Seconds are those of the processor, with the program's start.
 
 Bits are of whole files, headers included, over H·W·C values; of a grey picture C is 1. Interrupted
 work goes on where it was when it runs again.
@@ -27,7 +27,6 @@ from pathlib import Path
 
 import imagecodecs
 import numpy as np
-from PIL import Image
 from steps import write
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
