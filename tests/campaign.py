@@ -88,7 +88,7 @@ class Campaign:
             path, flow = place / "a.png", str(self.folder / "model")
             path.write_bytes(good(np.random.default_rng(0)))
             for more in (
-                ["repair", path, "--odd", 5, "--out", place / "r"],
+                ["repair", path, "--sensitivity", 0.5, "--out", place / "r"],
                 ["enlarge", path, "--out", place / "e"],
                 ["repair", path, "--box", BOX, "--out", place / "b", "--completions", 1],
                 ["score", path, "--out", place / "t.csv"],

@@ -288,7 +288,7 @@ VALUES: list[Any] = [
 ]  # fmt: skip
 FIELDS = [
     "top", "left", "height", "width", "mask", "temperature", "levels", "share", "zoom", "seed",
-    "count", "odd", "factor", "x",
+    "count", "sensitivity", "factor", "x",
 ]  # fmt: skip
 TASKS = ["repair", "find", "surprise", "complete", "redraw", "enlarge", "mix", "keep", "none"]
 TEXTS = [

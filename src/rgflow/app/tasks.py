@@ -150,8 +150,8 @@ def repair(task: Task) -> dict[str, Any]:
 def find(task: Task) -> dict[str, Any]:
     """Mark what is damaged, strip by strip."""
     photo, (rows, columns) = task.photo, task.part
-    odd, loss = task.region.odd, photo.picture.loss
-    for strip, found in searched(task.flow, photo.now, rows, columns, odd, loss, task.progress):
+    sensitivity = task.region.sensitivity
+    for strip, found in searched(photo.now, rows, columns, sensitivity, task.progress):
         if found.any():
             place = {"top": strip.start, "left": columns.start}
             task.tell(mask=mask_url(found), pixels=int(found.sum()), **place)

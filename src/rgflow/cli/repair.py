@@ -42,10 +42,11 @@ def run(arguments: Sequence[str]) -> None:
     options.word("model", "photos", "a model of photographs: its name or folder, or a run")
     regions.add_options(options)
     options.number(
-        "odd",
-        25.0,
-        "nats below the usual log-likelihood that count as damage; a larger value finds less",
-        1.0,
+        "sensitivity",
+        0.3,
+        "from 0 to 1: marks what is damaged with a probability above 1 − sensitivity",
+        0,
+        1,
     )
     options.whole("sweeps", 4, "number of times every missing pixel is estimated")
     options.whole("completions", 0, "number of possible completions to sample as well", least=0)
@@ -125,10 +126,10 @@ def _repair(
 
         written, searched = [], not settings.mask and settings.box is None
         if searched:
-            odd, loss = settings.odd, picture.loss
-            hole = find_damage(flow, image, odd=odd, loss=loss, progress=progress).found
+            sensitivity = settings.sensitivity
+            hole = find_damage(image, sensitivity=sensitivity, progress=progress).found
             if not hole.any():
-                say(f"{path.name}: no damage was found; mark it with --mask, or lower --odd.")
+                say(f"{path.name}: no damage was found; raise --sensitivity, or use --mask.")
                 return
             found = Image.fromarray(hole.astype("uint8") * 255)
             # What took longest is kept, whatever happens next.
@@ -158,13 +159,7 @@ def _repair(
             f"{path.name} was compressed with loss, so it's written as {written[0].suffix[1:]}, "
             "which keeps all other pixels."
         )
-        say(
-            "In such files grey scratches, coloured text, large areas, faint dust and dead pixels "
-            f"are often missed: look at {compared.name}, and mark what is left with --mask."
-            if searched
-            else "Such files have traces around damage: if some stay, make the mask a few pixels "
-            "wider."
-        )
+        say("Such files have traces around damage: if some stay, make the mask a few pixels wider.")
 
 
 def _draw(

@@ -226,12 +226,13 @@ $("repair").onclick = () => doing("Repairing…", async () => {
   } catch (error) { take(step); throw error; }
 });
 
+let search = null;   // the last one: of which picture and region, and its step, if it marked something
 const find = region => doing("Looking for damage…", async () => {
   compare(false);
-  const found = [];
+  const found = [], step = { words: "the search", mark: () => { for (const one of found) one(); } };
   let pixels = 0, end = "";
   try {
-    await working("find", region, async line => {
+    await working("find", { ...region, sensitivity: Number($("sensitivity").value) }, async line => {
       if (!line.mask) return;
       const image = await decoded(line.mask), { left, top } = line;
       found.push(() => markFrom(image, left, top)); found.at(-1)();
@@ -241,10 +242,15 @@ const find = region => doing("Looking for damage…", async () => {
     if (!(error instanceof Stopped)) throw error;
     end = "Stopped before the end. ";
   } finally {
-    if (found.length) did({ words: "the search", mark: () => { for (const one of found) one(); } }, true);
+    if (found.length) did(step, true);
+    search = { of: photo, region, step: found.length ? step : null };
   }
-  say(pixels ? `${end}${thousands(pixels)} pixels look damaged and are marked in red. Unmark what isn't damaged, then press Repair what is marked.` : `${end}No damage was found: mark it yourself.`);
+  say(pixels ? `${end}${thousands(pixels)} pixels look damaged and are marked in red. Unmark what isn't damaged, then press Repair what is marked.` : `${end}No damage was found: raise the sensitivity, or mark it yourself.`);
 });
+$("sensitivity").onchange = () => {   // shows at once what it changes, unless something was done since
+  if (search?.of !== photo || (search.step && past[now - 1] !== search.step) || busy()) return;
+  take(search.step); find(search.region);
+};
 $("find").onclick = () => find({ left: 0, top: 0, width: photo.width, height: photo.height });
 $("find-here").onclick = () => find(inView());
 $("clear").onclick = () => {

@@ -1,0 +1,125 @@
+"""The network that finds damage: the probability of it at every pixel, given its surroundings.
+
+A U-Net (Ronneberger et al. 2015, arXiv 1505.04597) with batch normalisation, which once trained
+doesn't depend on the picture; so strips of a picture give what the whole one gives.
+`experiments/detector/train.py` trains it on damage of wallpapers that
+`rgflow.photographs.simulation` makes.
+
+Letters in shapes: N pictures; H, W rows and columns.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from rgflow import tensors
+
+WEIGHTS = Path(__file__).with_name("detector.safetensors")
+DOWN = ((3, 16), (16, 32, 32), (32, 48, 48), (48, 64, 64, 64))
+"""Channels before, between and after the convolutions at full size, 1/2, 1/4 and 1/8."""
+UP = ((64 + 48, 48), (48 + 32, 32, 16), (16 + 16, 16))
+"""The same on the way back, where what was seen at this size comes in as well."""
+UNIT, RIM = 8, 64
+"""Rows and columns are whole multiples of `UNIT`; a pixel depends on at most `RIM` pixels on every
+side: 1 + 4 + 8 + 24 of the way down, 4 + 4 + 1 of the way up, and the rest of a square of 8×8."""
+STRIP_PIXELS = 1 << 21
+"""Pixels that are searched at a time, for memory."""
+
+
+class Convolution(nn.Module):
+    """A convolution of 3×3, normalised, with ReLU."""
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__()
+        self.weights = nn.Conv2d(before, after, 3, padding=1, bias=False)
+        self.norm: nn.BatchNorm2d | None = nn.BatchNorm2d(after)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.weights(x)
+        return F.relu(self.norm(x) if self.norm else x, inplace=True)
+
+    def fuse(self) -> None:
+        """Let the convolution do what the trained normalisation does."""
+        assert self.norm
+        self.weights, self.norm = fuse_conv_bn_eval(self.weights, self.norm), None
+
+
+class Detector(nn.Module):
+    """The network."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down, self.up = (
+            nn.ModuleList(nn.Sequential(*map(Convolution, of, of[1:])) for of in part)
+            for part in (DOWN, UP)
+        )
+        self.last = nn.Conv2d(UP[-1][-1], 1, 1)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Log-odds [N, H, W] of damage, of pixels of levels [N, 3, H, W]."""
+        x, seen = (pixels / 64 - 2).contiguous(memory_format=torch.channels_last), list[Tensor]()
+        for number, layers in enumerate(self.down):
+            x = layers(F.max_pool2d(x, 2) if number else x)
+            seen.append(x)
+        for layers, before in zip(self.up, reversed(seen[:-1]), strict=True):
+            x = layers(torch.cat((F.interpolate(x, scale_factor=2.0), before), 1))
+        return self.last(x)[:, 0]
+
+    def fused(self) -> "Detector":
+        """The same network, faster, which can't be trained any more."""
+        for layer in self.eval().requires_grad_(False).modules():
+            if isinstance(layer, Convolution):
+                layer.fuse()
+        return self
+
+
+@cache
+def detector() -> Detector:
+    """The trained network."""
+    network = Detector()
+    network.load_state_dict({name: x.float() for name, x in tensors.load(WEIGHTS)[0].items()})
+    return network.fused()
+
+
+@torch.no_grad()
+def probabilities(
+    image: Tensor, *, progress: Callable[[float], None] | None = None
+) -> NDArray[np.float32]:
+    """How probable damage is, pixel by pixel, by strips.
+
+    Args:
+        image: uint8 [1 or 3, H, W].
+        progress: Called with the share of the work that is done.
+
+    Returns:
+        [H, W]
+
+    Example:
+        >>> image = torch.full((3, 40, 60), 99, dtype=torch.uint8)
+        >>> image[:, 7, 20:50] = 255
+        >>> found = probabilities(image)
+        >>> found.shape, bool(found[7, 35] > 0.9), bool(found[30, 35] < 0.1)
+        ((40, 60), True, True)
+    """
+    _, height, width = image.shape
+    pixels = image.expand(3, -1, -1)
+    found = np.empty((height, width), dtype=np.float32)
+    rows = max(STRIP_PIXELS // width // UNIT, 1) * UNIT
+    for top in range(0, height, rows):
+        first, last = max(top - RIM, 0), min(top + rows + RIM, height)
+        part = pixels[:, first:last].float()[None]
+        part = F.pad(part, (0, -width % UNIT, 0, (first - last) % UNIT), mode="replicate")
+        odds = detector()(part)[0, top - first :, :width]
+        of_strip = found[top : top + rows]
+        of_strip[:] = torch.sigmoid(odds[: len(of_strip)]).numpy()
+        if progress:
+            progress(min((top + rows) / height, 1.0))
+    return found
