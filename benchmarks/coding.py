@@ -1,16 +1,19 @@
 """Files from a flow's own probabilities: how far the bits that it promises are real.
 
     python benchmarks/coding.py photos
+    python benchmarks/coding.py photos --patches 0 --adapt 4 --out benchmarks/results/learned.json
 
 Writes patches and the photographs of `patches` with a range coder (constriction), from what a flow
 of windows says of every pixel given those before it, reads them back, and compares bytes and sizes.
-A decoder on the same machine computes the same numbers, as it evaluates the same phases in the same
-order. Results go to `benchmarks/results/coding.json`.
+With `--adapt`, both learn the photograph meanwhile, as `rgflow score --adapt` does. A decoder on
+the same machine computes the same numbers, as it evaluates the same bands in the same order;
+another processor may round otherwise, and then reads nothing sensible.
 """
 
 import argparse
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import constriction
@@ -21,50 +24,50 @@ from steps import write
 from torch import Tensor
 
 from rgflow import RGFlow, data, load_flow
-from rgflow.bijectors.base import Context
 from rgflow.data.patches import PHOTOGRAPHS, photograph
-from rgflow.photographs import bits
+from rgflow.photographs.prequential import Prequential, bands, score
+from rgflow.photographs.scoring import sized
+from rgflow.photographs.surroundings import Grids
 from rgflow.training.run import git_state
 
-ROWS = 2048
-"""Pixels whose probabilities are found together."""
-Code = Callable[[NDArray[np.float32], NDArray[np.int32] | None], NDArray[np.int32]]
+Code = Callable[[NDArray[np.float32], NDArray[np.int32]], NDArray[np.int32]]
 """From probabilities [R, 256], and levels [R] if there are some to be written, to levels."""
 
 
-def walk(flow: RGFlow, image: Tensor, code: Code) -> Tensor:
-    """Visit all pixels in the order of generation; levels [C, H, W] as `code` gives them.
+@torch.no_grad()
+def walk(flow: RGFlow, image: Tensor, passes: int, code: Code) -> Tensor:
+    """Visit all pixels in the order of generation; the image uint8 [C, H, W] as `code` gives it.
 
     Args:
-        flow: Of windows, for this size.
-        image: Levels; all of them when writing, zeros when reading.
+        flow: Of windows.
+        image: The image when writing, zeros when reading.
+        passes: How often every pixel is learned.
         code: Writes, or reads, the levels of one channel at some pixels.
     """
-    x = image.clone()
-    inside = getattr(flow.config.geometry, "inside", None) or image.shape[1:]
-    known = torch.zeros(image.shape[1:], dtype=torch.bool)
-    for layer in reversed(flow.layers):
-        stride = 1 << layer.cells.level
-        cells, grid = layer.cells, x[:, ::stride, ::stride]
-        table = torch.from_numpy(cells.table)
-        for rows in table.split(ROWS):
-            flat = grid.flatten(1)
-            missing = (rows < 0)[:, 1:]
-            values = flat[:, rows[:, 1:].clamp(min=0)].permute(1, 2, 0)  # [R, S, C]
-            values = cube(values).masked_fill(missing[:, :, None], 0)
-            values = values.flatten(1)
-            context = Context(values, layer.coded(values), None if cells.periodic else missing)
-            bijector = layer.bijector.bijectors[0]
-            own = flat[:, rows[:, 0]]  # [C, R]
-            for channel in range(len(x)):
-                before = own[:channel].T
-                p = np.ascontiguousarray(bijector.probabilities(context, before).numpy())
-                own[channel] = torch.from_numpy(code(p, own[channel].numpy().astype(np.int32)))
-            i, j = rows[:, 0] // grid.shape[2], rows[:, 0] % grid.shape[2]
-            grid[:, i, j] = own
-            known[stride * i, stride * j] = True
-    assert known[: inside[0], : inside[1]].all()
-    return x
+    of = sized(flow, image[None])
+    grids = Grids(of, image)
+    state, above = Prequential(of, grids, passes), None
+    for level, of_level in zip(reversed(range(of.levels)), bands(of), strict=True):
+        pixels, known = grids.images[level].grid, grids.known[level].grid
+        if above is not None:
+            known[:, ::2, ::2] = above
+        for band in of_level:
+            for part in band:
+                for map, sites, levels, whole in state.read(part):
+                    context = replace(whole, values=cube(whole.values))
+                    average = known[:, *sites.T].T.to(of.dtype) if map.averages else None
+                    for channel in range(len(image)):
+                        before = levels[:, :channel].to(of.dtype)
+                        p = map.probabilities(context, before, average).float().numpy()
+                        old = levels[:, channel].numpy().astype(np.int32)
+                        levels[:, channel] = torch.from_numpy(code(np.ascontiguousarray(p), old))
+                    pixels[:, *sites.T] = levels.T
+                    if not map.averages:
+                        known[:, *sites.T] = levels.T
+            for part in band:
+                state.learn(part)
+        above = pixels
+    return grids.images[0].grid
 
 
 def cube(levels: Tensor) -> Tensor:
@@ -73,46 +76,42 @@ def cube(levels: Tensor) -> Tensor:
     return torch.where(u <= 0.5, u, u - 1)
 
 
-def encode(flow: RGFlow, image: Tensor) -> NDArray[np.uint32]:
-    """The file of an image, levels [C, H, W] on the flow's grid."""
+def encode(flow: RGFlow, image: Tensor, passes: int) -> NDArray[np.uint32]:
+    """The file of an image, uint8 [C, H, W]."""
     encoder = constriction.stream.queue.RangeEncoder()
     family = constriction.stream.model.Categorical(perfect=False)
 
-    def write(p: NDArray[np.float32], levels: NDArray[np.int32] | None) -> NDArray[np.int32]:
+    def write(p: NDArray[np.float32], levels: NDArray[np.int32]) -> NDArray[np.int32]:
         encoder.encode(levels, family, p)
         return levels
 
-    walk(flow, image, write)
+    walk(flow, image, passes, write)
     return encoder.get_compressed()
 
 
-def decode(flow: RGFlow, file: NDArray[np.uint32]) -> Tensor:
+def decode(flow: RGFlow, file: NDArray[np.uint32], shape: torch.Size, passes: int) -> Tensor:
     """The inverse of `encode`."""
     decoder = constriction.stream.queue.RangeDecoder(file)
     family = constriction.stream.model.Categorical(perfect=False)
-    empty = torch.zeros(flow.image_shape, dtype=torch.long)
-    return walk(flow, empty, lambda p, _: decoder.decode(family, p))
+    empty = torch.zeros(shape, dtype=torch.uint8)
+    return walk(flow, empty, passes, lambda p, _: decoder.decode(family, p))
 
 
-@torch.no_grad()
-def measure(flow: RGFlow, x8: Tensor) -> dict[str, float]:
+def measure(flow: RGFlow, x8: Tensor, passes: int) -> dict[str, float]:
     """Bits of the file of an image uint8 [C, H, W], and those of the flow."""
-    channels, height, width = x8.shape
-    sized = flow.resized(height, width)
-    padded = torch.zeros(sized.image_shape, dtype=torch.long)
-    padded[:, :height, :width] = x8
     start = time.process_time()
-    file = encode(sized, padded)
+    file = encode(flow, x8, passes)
     middle = time.process_time()
-    back = decode(sized, file)[:, :height, :width]
-    if not torch.equal(back, x8.long()):
+    back = decode(flow, file, x8.shape, passes)
+    if not torch.equal(back, x8):
         raise SystemExit("The image that was read differs from the one that was written.")
+    decoded = time.process_time()
     return {
         "file_bits": 32 * len(file),
-        "flow_bits": bits(flow, x8[None]).total.item(),
-        "dim": channels * height * width,
+        "flow_bits": score(flow, x8, passes)[0].total.item(),
+        "dim": x8.numel(),
         "encode_seconds": middle - start,
-        "decode_seconds": time.process_time() - middle,
+        "decode_seconds": decoded - middle,
     }
 
 
@@ -122,14 +121,18 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("--patches", type=int, default=100)
     parser.add_argument("--photographs", nargs="*", default=PHOTOGRAPHS)
+    parser.add_argument("--adapt", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/coding.json"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     flow = load_flow(arguments.model)
-    patches = data.load("patches", "test", count=arguments.patches).images
-    rows = {"patches": [measure(flow, torch.from_numpy(x.copy())) for x in patches]}
-    for name in arguments.photographs:
-        rows[name] = [measure(flow, torch.from_numpy(photograph(name).copy()))]
+    images = {name: [photograph(name)] for name in arguments.photographs}
+    if arguments.patches:
+        images["patches"] = data.load("patches", "test", count=arguments.patches).images
+    rows = {
+        name: [measure(flow, torch.from_numpy(x.copy()), arguments.adapt) for x in of]
+        for name, of in images.items()
+    }
     summary = {}
     for name, found in rows.items():
         file, promised, dim = (
@@ -146,7 +149,7 @@ def main() -> None:
         print(
             f"{name:12} {file / dim:.4f} {promised / dim:.4f} {100 * (file / promised - 1):+.2f} %"
         )
-    write(arguments.out, git=git_state(), rows=summary)
+    write(arguments.out, git=git_state(), adapt=arguments.adapt, rows=summary)
 
 
 if __name__ == "__main__":

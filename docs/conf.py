@@ -44,7 +44,7 @@ nitpick_ignore_regex = [
     ),
     (
         r"py:.*",
-        r"(Tensor|NDArray|ArrayLike|rgflow\.kinds\.Kind|rgflow\.config\.Map|Path|Image\.Image|Callable|Iterable|Iterator|Sequence|Module|Any"
+        r"(Tensor|NDArray|ArrayLike|Array|rgflow\.kinds\.Kind|rgflow\.config\.Map|Path|Image\.Image|Callable|Iterable|Iterator|Sequence|Module|Any"
         r"|Self|Literal|Protocol|NamedTuple|UserWarning|ValueError|FileNotFoundError|Exception"
         r"|AbstractContextManager|dtype|device|Generator|ndarray|Axes|Split|StyleType|JustifyMethod|Highlighter|Column|optional|callable|rgflow\.reading\.T)",
     ),

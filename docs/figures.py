@@ -25,7 +25,7 @@ from PIL import Image
 
 import rgflow
 from rgflow import Lattice, figures, load_flow
-from rgflow.data import load, msds, patches
+from rgflow.data import faces, load, msds, patches
 from rgflow.figures import grid, picture, to_bytes
 from rgflow.figures.charts import INK, SOFT
 from rgflow.repair.particles import complete
@@ -219,6 +219,14 @@ def photographs() -> None:
     plt.close(figure)
 
 
+def drawn_faces() -> None:
+    """The first faces, in the order in which they are drawn."""
+    images = torch.from_numpy(
+        faces.draw(faces.sample("faces", 24, split="train", seed=0, start=0), 96)
+    )
+    grid(images, columns=12, scale=1).save(OUT / "faces.jpg", quality=88, optimize=True)
+
+
 def textures() -> None:
     """Samples of `photos` at 512×512: one from coarse to fine, and four more."""
     flow = load_flow("photos").resized(512, 512)
@@ -265,3 +273,4 @@ if __name__ == "__main__":
     network()
     cones()
     photographs()
+    drawn_faces()

@@ -28,6 +28,19 @@ BIJECTORS: dict[str, dict[str, Any]] = {
 MIXTURES = {name for name in BIJECTORS if name.startswith("coarse")}
 """Those that don't start as the identity."""
 
+OPEN: dict[str, Any] = {
+    "map": "window",
+    "depth": 1,
+    "pixels": "uniform",
+    "geometry": {"kind": "windows", "reach": 2, "boundary": "open"},
+    "shared": True,
+    "height": 16,
+    "width": 16,
+}
+AVERAGES = OPEN | {"geometry": OPEN["geometry"] | {"kind": "block-spins"}}
+LEVELS = OPEN | {"level_embedding": 3}
+"""Maps know their level."""
+
 OPTIONS: dict[str, dict[str, Any]] = {
     "default": {},
     "open": {"boundary": "open"},

@@ -122,14 +122,14 @@ def me(browser, address, folder):
 
 def test_it_opens_on_a_damaged_photograph_one_click_from_repaired(me):
     assert "press Repair" in me.said()
-    assert "flow of photographs" in me.page.inner_text("#about")
+    assert "photos repairs damage" in me.page.inner_text("#about")
     me.shoot("opened")
     before = me.saved()
     said, _ = me.press("#repair")
     assert "pixels repaired" in said
     assert me.steps() == [2, 2, False]
     me.page.click("#compare")
-    assert "Before is left" in me.said()  # what was said before is no longer there
+    assert "Left of the line: before" in me.said()  # what was said before is no longer there
     me.shoot("compared")
     me.page.click("#compare")
     truth = photograph("china").transpose(1, 2, 0)
@@ -335,9 +335,6 @@ def test_detail_is_drawn_anew_and_surprise_is_shown(me, large):
     said, _ = me.press("#surprise")
     assert "less likely than usual" in said
     me.shoot("surprise")
-    me.page.fill("#level", "4")
-    assert me.page.inner_text("#level + output") == "1/16"
-    me.shoot("coarse")
 
 
 @pytest.fixture(scope="module")
@@ -381,7 +378,7 @@ def test_two_large_photographs_are_mixed_in_view(me, large, other):
     second = changing.fitted(second, *first.shape[1:])
     part = slice(top // 64 * 64 - 64, top + 128), slice(left // 64 * 64 - 64, left + 128)
     parts = [torch.from_numpy(one[:, *part].copy()) for one in (first, second)]
-    mixed = changing.mix(load_flow("photos"), *parts, (1, 1)).numpy()
+    mixed = changing.mix(load_flow("photos-averages"), *parts, (1, 1)).numpy()
     cut = [
         slice(at - of.start, at - of.start + 40) for at, of in zip((top, left), part, strict=True)
     ]
@@ -393,15 +390,18 @@ def test_two_large_photographs_are_mixed_in_view(me, large, other):
 
 
 @pytest.mark.slow
-def test_a_mixture_of_large_photographs_is_kept(me, large, other):
-    me.open(large[0])
+def test_a_mixture_of_large_photographs_is_kept(me, large, other, tmp_path):
+    path = tmp_path / "part.png"
+    Image.open(large[0]).crop((600, 400, 2100, 1500)).save(path, compress_level=1)
+    me.open(path)
     choose_other(me, other)
     me.page.fill("#fine", "1")
     me.page.set_default_timeout(600_000)
     said, _ = me.press("#keep")
     assert "Mixed in" in said
-    after, before = me.saved(), np.asarray(Image.open(large[0]))
-    assert np.array_equal(after[::2, ::2], before[::2, ::2])
+    after, before = me.saved(), np.asarray(Image.open(path))
+    coarse = (Image.fromarray(one).reduce(2) for one in (after, before))
+    assert np.array_equal(*coarse)
     assert (after != before).any(2).mean() > 0.5
     me.press("#undo")
     assert np.array_equal(me.saved(), before)
@@ -430,6 +430,45 @@ def test_an_example_is_mixed_with_one_that_is_dropped(me, tmp_path):
     assert me.page.evaluate("[other, photo.name]") == ["dropped.png", "china.png"]
     me.page.click("#away")
     assert me.page.locator("#mixed").is_hidden()
+
+
+def test_an_enlarged_picture_is_beside_lanczos_and_seen_from_coarse_to_fine(me, tmp_path):
+    small = Image.fromarray(photograph("coffee")[:, 40:140, 60:180].transpose(1, 2, 0).copy())
+    small.save(tmp_path / "small.png")
+    me.open(tmp_path / "small.png")
+    me.page.click("summary:text-is('Enlarge')")
+    assert "reduced by averaging, as cameras and programs do" in me.page.inner_text("#tools")
+    assert "Left of the line is Lanczos" in me.press("#enlarge-2")[0]
+    me.shoot("enlarged")
+    words = "['divider', 'compare'].map(id => $(id).innerText.split(/\\s+/).join(' '))"
+    assert me.page.evaluate(words) == ["Lanczos rgflow", "Beside Lanczos"]
+    shown = me.page.evaluate(
+        """async () => { scale = 1; x0 = y0 = 0; split = 0.1; await visible();
+        await new Promise(requestAnimationFrame); await new Promise(requestAnimationFrame);
+        return [split * size()[0], ...ctx.getImageData(0, 0, 240, 200).data]; }"""
+    )
+    pixels = np.array(shown[1:], dtype=np.uint8).reshape(200, 240, 4)[..., :3]
+    line = int(shown[0])
+    lanczos = np.asarray(small.resize((240, 200), Image.Resampling.LANCZOS))
+    large = me.saved()
+    assert np.array_equal(pixels[:, : line - 1], lanczos[:, : line - 1])
+    assert np.array_equal(pixels[:, line + 2 :], large[:, line + 2 :])
+    assert (lanczos != large).any(2).mean() > 0.5
+    assert Image.fromarray(large).reduce(2).tobytes() == small.tobytes()
+    # From the coarse end on.
+    me.page.click("summary:text-is('Coarse to fine')")
+    me.page.wait_for_function("$('said').textContent.startsWith('Averages of squares of 32×32')")
+    assert me.page.inner_text("#level + output") == "1/32"
+    me.shoot("coarse")
+    me.page.focus("#level")
+    me.page.keyboard.press("ArrowRight")
+    assert me.page.inner_text("#level + output") == "1/16"
+    me.page.click("summary:text-is('Coarse to fine')")
+    me.page.wait_for_function("level === 0")
+    # What isn't enlarged has a before and an after again.
+    me.press("#undo")
+    assert me.page.inner_text("#compare") == "Before and after"
+    assert me.page.locator("#divider").is_hidden()
 
 
 def test_pictures_that_are_none_get_a_sentence(me, tmp_path):

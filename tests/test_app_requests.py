@@ -5,7 +5,6 @@ import base64
 import io
 import json
 import threading
-from dataclasses import replace
 from itertools import combinations
 
 import fastapi
@@ -15,27 +14,29 @@ import torch
 from fastapi import testclient
 from PIL import Image
 
-from rgflow import load_flow, make_flow
+from flows import random_flow
+from rgflow import load_flow
 from rgflow.app import searching, tasks
 from rgflow.app.album import Album, Drawn, Photo
 from rgflow.app.data_urls import mask_url
+from rgflow.app.flows import Flows
 from rgflow.app.jobs import Jobs, StoppedError
 from rgflow.app.photographs import Photographs
 from rgflow.app.regions import Region
 from rgflow.data.patches import photograph
-from rgflow.geometries import BlockSpins
-from rgflow.photographs import damage
+from rgflow.photographs import changing, damage, enlarging
+from test_spins import SPINS
 
 
-def asking(flow):
+def asking(flows):
     app = fastapi.FastAPI()
-    app.include_router(Photographs(flow, "").router())
+    app.include_router(Photographs(flows).router())
     return testclient.TestClient(app)
 
 
 @pytest.fixture(scope="module")
 def client():
-    with asking(load_flow("photos").frozen()) as found:
+    with asking(Flows()) as found:
         yield found
 
 
@@ -167,14 +168,46 @@ def test_too_many_completed_pixels_are_refused(client):
     assert "at most 262,144 marked pixels for completions; got 300,000" in told["error"]
 
 
-def test_completions_by_a_flow_of_averages_are_refused():
-    config = load_flow("photos").config
-    flow = make_flow(replace(config, geometry=BlockSpins(period=4, boundary="open")))
-    with asking(flow) as client:
-        name = upload(client, Image.new("RGB", (16, 16)))
+def test_an_own_flow_serves_what_its_coarse_images_are_for():
+    own = random_flow(**SPINS)
+    flows = Flows(own, "mine")
+    assert "photos repairs damage, and mine enlarges, mixes" in flows.about
+    assert not flows.about.count("photos-averages")
+    with asking(flows) as client:
+        image = noise(30, 20)
+        name = upload(client, image)
         region = {"top": 4, "left": 4, "height": 2, "width": 2}
-        found = lines(client.post(f"/photographs/{name}/complete", json=region))
-    assert "whose coarse images are sites for completions" in found[-1]["error"]
+        assert lines(client.post(f"/photographs/{name}/repair", json=region))[-1]["pixels"] == 4
+        client.post(f"/photographs/{name}/undo")
+        found = lines(client.post(f"/photographs/{name}/enlarge", json={}))[-1]
+        pixels = torch.from_numpy(np.asarray(image).transpose(2, 0, 1).copy())
+        large = enlarging.enlarge(own, pixels).permute(1, 2, 0)
+        assert np.array_equal(pixels_of(client, found["id"]), large)
+    sites = load_flow("photos")
+    flows = Flows(sites, "mine")
+    assert "mine repairs damage, and photos-averages enlarges, mixes" in flows.about
+    assert not flows(averages=False).config.geometry.averages
+    assert flows(averages=True).config.geometry.averages
+    assert flows(averages=True) is flows(averages=True)
+
+
+def test_an_own_flow_of_grey_pictures_serves_all():
+    with asking(Flows(random_flow(**SPINS, channels=1), "mine")) as client:
+        image = noise(30, 20).convert("L")
+        name = upload(client, image)
+        found = lines(client.post(f"/photographs/{name}/enlarge", json={}))[-1]
+        assert np.array_equal(pixels_of(client, name), image)
+        coarse = client.get(f"/photographs/{name}/tile?row=0&column=0&zoom=0&level=1").content
+        coarse = np.asarray(Image.open(io.BytesIO(coarse)))
+        assert np.array_equal(coarse[::2, ::2], image.reduce(2))
+        large = Image.fromarray(pixels_of(client, found["id"]))
+        assert large.reduce(2).tobytes() == image.tobytes()
+        told = lines(client.post(f"/photographs/{name}/redraw", json={"count": 1}))
+        assert decoded(told[-2]["drawn"]).shape == (20, 30)
+        region = {"top": 4, "left": 4, "height": 2, "width": 2}
+        for what in ("repair", "complete"):
+            told = lines(client.post(f"/photographs/{name}/{what}", json=region))[-1]
+            assert "use the model photos" in told["error"]
 
 
 def test_every_picture_has_a_name_of_its_own(client):
@@ -195,7 +228,14 @@ def test_pictures_are_enlarged(client, monkeypatch):
     found = lines(client.post(f"/photographs/{name}/enlarge", json={"factor": 4}))
     assert found[0]["progress"] < found[-2]["progress"] == 1
     assert (found[-1]["width"], found[-1]["height"]) == (120, 80)
-    assert np.array_equal(pixels_of(client, found[-1]["id"])[::4, ::4], np.asarray(image))
+    large = Image.fromarray(pixels_of(client, found[-1]["id"]))
+    assert large.reduce(2).reduce(2).tobytes() == image.tobytes()
+    # It is shown beside what every program makes of it.
+    assert found[-1]["before"] == "Lanczos"
+    before = client.get(f"/photographs/{found[-1]['id']}/tile?row=0&column=0&zoom=0&original=true")
+    lanczos = image.resize((120, 80), Image.Resampling.LANCZOS)
+    assert Image.open(io.BytesIO(before.content)).tobytes() == lanczos.tobytes()
+    assert client.get(f"/photographs/{name}").json()["before"] == ""
     monkeypatch.setattr(tasks, "MAX_PIXELS", 4000)
     for factor, instead in ((4, "choose ×2"), (2, "")):
         told = lines(client.post(f"/photographs/{name}/enlarge", json={"factor": factor}))[-1]
@@ -203,6 +243,54 @@ def test_pictures_are_enlarged(client, monkeypatch):
     monkeypatch.setattr(tasks, "MAX_PIXELS", 2000)
     told = lines(client.post(f"/photographs/{name}/enlarge", json={}))[-1]
     assert "use rgflow enlarge" in told["error"]
+
+
+def test_coarse_images_are_averages(client):
+    image = noise(1070, 601)
+    name, expected = upload(client, image), image
+    for level in range(1, 10):
+        expected = expected.reduce(2)
+        if level not in (1, 4, 9):
+            continue
+        found = []
+        for column in range(3):
+            where = f"row=1&column={column}&zoom=0&level={level}"
+            tile = client.get(f"/photographs/{name}/tile?{where}").content
+            found.append(np.asarray(Image.open(io.BytesIO(tile))))
+        squares = np.concatenate(found, 1)[:: 1 << level, :: 1 << level]
+        assert np.array_equal(squares, np.asarray(expected)[512 >> level :])
+    where = "row=0&column=0&zoom=1&level=3"
+    tile = Image.open(io.BytesIO(client.get(f"/photographs/{name}/tile?{where}").content))
+    assert tile.size == (512, 301)
+    squares = np.asarray(tile)[:300].reshape(75, 4, 128, 4, 3)
+    assert np.ptp(squares, (1, 3)).max() == 0
+    assert client.get(f"/photographs/{name}/tile?row=0&column=0&zoom=0&level=10").status_code == 422
+
+
+def test_a_view_of_a_mixture_is_of_averages(client):
+    """At every zoom it is a part of the coarse image of the whole mixture."""
+    images = [noise(130, 110) for _ in range(2)]
+    name, content = upload(client, images[0]), io.BytesIO()
+    images[1].save(content, "PNG")
+    client.post(f"/photographs/{name}/second", files={"file": ("y.png", content.getvalue())})
+    told = lines(client.post(f"/photographs/{name}/mix", json={"levels": 2}))
+    view = np.zeros((110, 130, 3), np.uint8)
+    for one in (one for one in told if one.get("step") == 1):
+        part = decoded(one["mixed"])
+        view[one["top"] :, one["left"] :][: part.shape[0], : part.shape[1]] = part
+    assert {one["step"] for one in told if "mixed" in one} == {2, 1}
+    coarse = next(decoded(one["mixed"]) for one in reversed(told) if one.get("step") == 2)
+    flow = load_flow("photos-averages")
+    pair = [torch.from_numpy(np.asarray(one).transpose(2, 0, 1).copy()) for one in images]
+    whole = changing.mix(flow, *pair, (1, 1)).permute(1, 2, 0).numpy()
+    assert (view == whole).mean() > 0.97
+    assert (whole != np.asarray(images[0])).mean() > 0.5
+    assert (coarse == np.asarray(Image.fromarray(whole).reduce(2))).mean() > 0.97
+    assert lines(client.post(f"/photographs/{name}/keep", json={"levels": 2}))[-1]["done"]
+    kept = Image.fromarray(pixels_of(client, name))
+    assert np.array_equal(np.asarray(kept), whole)
+    kept, first = kept.reduce(2).reduce(2), images[0].reduce(2).reduce(2)
+    assert kept.tobytes() == first.tobytes()
 
 
 def test_a_picture_is_saved_in_the_format_in_which_it_came(client):

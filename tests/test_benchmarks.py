@@ -14,7 +14,7 @@ from PIL import Image
 
 from rgflow.training import train
 from rgflow.training.run import Run
-from runs import tiny
+from runs import program, tiny
 from visitors import BROWSER
 
 ROOT = Path(__file__).parents[1]
@@ -23,7 +23,7 @@ SHARED = {"benchmarks/steps.py", "experiments/peers/protocol.py"}
 
 SMALLEST = {
     "benchmarks/campaign.py": ["--count", "2", "--flips", "1", "--processes", "1"],
-    "benchmarks/coding.py": ["photos", "--patches", "1", "--photographs"],
+    "benchmarks/coding.py": ["photos", "--patches", "1", "--adapt", "1", "--photographs"],
     "benchmarks/data.py": ["--count", "20", "--pictures", "4"],
     "benchmarks/detection.py": ["RUN", "--images", "5", "--clean", "40", "--pictures", "OUT"],
     "benchmarks/distributed.py": ["--preset", "msds1-tiny", "--steps", "2"],
@@ -32,6 +32,7 @@ SMALLEST = {
     "benchmarks/floors.py": ["--colours", "2", "--grid", "160"],
     "benchmarks/keeping.py": ["--kills", "3", "--moments", "3", "--megapixels", "0.2"],
     "benchmarks/local.py": ["--sizes", "16", "--paper", "--pictures", "OUT"],
+    "benchmarks/own_pictures.py": ["PACKAGES", "--minutes", "0.001"],
     "benchmarks/photographs.py": ["--quick"],
     "benchmarks/step_costs.py": ["affine", "--turns", "2"],
     "benchmarks/storage.py": ["RUN", "--count", "8"],
@@ -115,6 +116,13 @@ def folders(tmp_path_factory):
     made["RUN"] = tmp_path_factory.mktemp("run") / "tiny"
     train(tiny(steps=2), Run.create(made["RUN"]), progress=False)
     (made["TARFLOW"] / "transformer_flow.py").write_text(TARFLOW)
+    made["PACKAGES"] = tmp_path_factory.mktemp("packages")
+    random = np.random.default_rng(0)
+    for pattern, names in program("benchmarks/own_pictures.py").KINDS.values():
+        for name in names.split():
+            path = made["PACKAGES"] / pattern.format(name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(random.integers(0, 256, (40, 44, 3), np.uint8)).save(path)
     for name, text in RELEASED.items():
         path = made["RELEASED"] / "code" / name
         path.parent.mkdir(parents=True, exist_ok=True)

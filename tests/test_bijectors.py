@@ -34,16 +34,19 @@ from reproducing.maps import (
     logistic,
 )
 from rgflow import FlowConfig, RGFlow
+from rgflow.actions import BlumeCapel
 from rgflow.bijectors import (
     Bijector,
     Cellwise,
     Compose,
     Context,
+    HeatBath,
     Inverse,
     Logit,
     MapSpec,
     Marginal,
     Quantile,
+    SiteStates,
     cut,
     dequantize,
     fused_spline,
@@ -139,6 +142,7 @@ LAYERS = {
 }
 
 WINDOWS = Windows(reach=2, boundary="open").layers(0, (4, 8), top=False)[0]
+ROUND = Windows(reach=2).layers(0, (4, 8), top=False)[0]
 CASES = {
     **{
         name: (
@@ -164,6 +168,16 @@ CASES = {
         )
         for name, kind, sample in (("window", WindowMixture, cube), ("site", SiteSpline, reals))
     },
+    "states": (
+        lambda: Cellwise(Compose([SiteStates(spec_of(ROUND, 1), spins=(0, 1, 3))]), ROUND, 1),
+        cube,
+        (1, 4, 8),
+    ),
+    "heat-bath": (
+        lambda: HeatBath(MapSpec(channels=1, sites=1), BlumeCapel(splitting=9.0)),
+        cube,
+        (1,),
+    ),
     "inverse": (lambda: Inverse(block_bijector(conditioner="trunk")), reals, (12,)),
     "user": (lambda: Stretch(MapSpec(channels=6, sites=1), 0.6), reals, (6,)),
     "logit": (lambda: Logit(2), pixels, (2, 3, 2)),

@@ -157,10 +157,10 @@ def test_commands(page, line, place, monkeypatch):
         if block.caption:
             (place / block.caption).write_text(block.text)
     arguments = shlex.split(line.removeprefix("python -m "), comments=True)[1:]
-    for preset, run in (("phi4-6", "runs/phi4"), ("phi4-32", "runs/grow-8")):
+    for preset, run in (("ising-32", "runs/ising"), ("phi4-32", "runs/grow-8")):
         if run in arguments and arguments[arguments.index(run) - 1] != "--out":
             tiny = ["--model.map.hidden", "4", "--steps", "1", "--batch_size", "4"]
-            if run.endswith("grow-8"):
+            if preset.endswith("-32"):
                 tiny += ["--model.height", "8", "--model.width", "8"]
             tiny += ["--validate_count", "100", "--out", run]
             assert main(["train", preset, *tiny]) == 0
@@ -175,9 +175,13 @@ def test_commands(page, line, place, monkeypatch):
             assert main(arguments) == 0
     elif arguments[0] in ("evaluate", "ship"):
         assert main([*arguments, "--count", "10"]) == 0
-    elif arguments[0] in ("fields", "traverse") and not {"--draws", "photos"} & {*arguments}:
+    elif arguments[0] in ("fields", "traverse") and not {"--draws", "photos-averages"} & {
+        *arguments
+    }:
         assert main([*arguments, "--draws", "1"]) == 0
-    elif arguments[0] in ("repair", "score", "enlarge") or "photos" in arguments[:2]:
+    elif arguments[0] in ("repair", "score", "enlarge") or {"photos", "photos-averages"} & {
+        *arguments[:2]
+    }:
         (place / "pictures").mkdir()
         pixels = photograph("chelsea", 4)[:, :40, :60].transpose(1, 2, 0).copy()
         pixels[10:12, 5:50] = 255

@@ -13,17 +13,15 @@ from scipy.special import logsumexp
 from flows import propagator
 from rgflow.field_theory import (
     CRITICAL_TEMPERATURE,
-    dual_couplings,
-    dual_fields,
     effective_sample_size,
     gaussian_log_z,
     hmc,
     ising,
-    ising_dual_log_z,
     jackknife,
     log_mean_weight,
     swendsen_wang,
     tau_int,
+    transfer,
 )
 
 TEMPERATURES = (2.0, CRITICAL_TEMPERATURE, 2.5, 3.0)
@@ -33,8 +31,6 @@ LOG_Z = {
     16: (263.296210, 238.642257, 225.228847, 208.867325),
     32: (1051.104988, 952.648080, 900.478308, 835.463918),
 }
-DUAL_LOG_Z = {4: 37.376732, 8: 148.655016, 16: 592.875740, 32: 2369.587091}
-"""At the critical temperature; Kaufman's formula in 60 digits gave the same."""
 
 
 def energies(spins):
@@ -106,29 +102,6 @@ def test_large_lattices_approach_the_infinite_one(length):
     infinite = math.log(2) / 2 + 2 * 0.915965594177219 / math.pi
     correction = ising(length, CRITICAL_TEMPERATURE).log_z - length**2 * infinite
     assert correction == pytest.approx(math.log(2**0.25 + 2**-0.5), abs=1e-4)
-
-
-@pytest.mark.parametrize("length", DUAL_LOG_Z)
-def test_the_dual_gives_the_table(length):
-    found = ising_dual_log_z(length, CRITICAL_TEMPERATURE)
-    assert found == pytest.approx(DUAL_LOG_Z[length], abs=5.1e-7)
-
-
-@pytest.mark.parametrize("temperature", [1.7, CRITICAL_TEMPERATURE, 3.5])
-def test_the_dual_against_quadrature(temperature):
-    """Of exp(−S) over the four fields of a 2×2 lattice, which knows no spins."""
-    matrix = np.zeros((4, 4))
-    for i, j, k in itertools.product(range(2), range(2), range(2)):  # two bonds to each neighbour
-        matrix[2 * i + j, 2 * (1 - i) + j if k else 2 * i + 1 - j] += 2 / temperature
-    matrix += (0.1 - np.linalg.eigvalsh(matrix).min()) * np.eye(4)
-    eigenvalues = np.sort(dual_couplings((2, 2), temperature).ravel())
-    np.testing.assert_allclose(np.linalg.eigvalsh(matrix), eigenvalues)
-    z, w = np.polynomial.hermite_e.hermegauss(30)
-    grid = np.stack(np.meshgrid(z, z, z, z, indexing="ij"), -1).reshape(-1, 4)
-    log_w = sum(np.meshgrid(*[np.log(w)] * 4, indexing="ij")).ravel()
-    x = grid @ np.linalg.cholesky(matrix).T
-    log_z = logsumexp(log_w + np.log(np.cosh(x)).sum(1)) + np.linalg.slogdet(matrix)[1] / 2
-    assert ising_dual_log_z(2, temperature) == pytest.approx(log_z, abs=1e-8)
 
 
 def test_the_free_field_gives_the_table():
@@ -336,58 +309,6 @@ def test_swendsen_wang_against_kaufman(length):
     assert error < 0.07 * heat
 
 
-def dual_action(temperature, length):
-    """½ xᵀK⁻¹x − Σ ln cosh x, by a matrix that is made of rolls."""
-    sites = np.arange(length**2).reshape(length, length)
-    adjacency = np.zeros((length**2, length**2))
-    for axis, step in itertools.product((0, 1), (1, -1)):
-        np.add.at(adjacency, (sites, np.roll(sites, step, axis)), 1 / temperature)
-    off = 0.1 - np.linalg.eigvalsh(adjacency).min()
-    matrix = torch.tensor(adjacency + off * np.eye(length**2))
-    inverse = torch.linalg.inv(matrix)
-
-    def action(x):
-        x = x.flatten(1)
-        return ((x @ inverse) * x).sum(1) / 2 - x.cosh().log().sum(1)
-
-    return action, matrix.numpy()
-
-
-def test_the_dual_has_the_moments_of_its_spins(every):
-    temperature = 2.5
-    spins, energy = every
-    action, matrix = dual_action(temperature, 4)
-    p = np.exp(-energy / temperature - ising(4, temperature).log_z)
-    flat = spins.reshape(-1, 16).astype(float)
-    exact = matrix + matrix @ ((flat * p[:, None]).T @ flat) @ matrix
-    generator = torch.Generator().manual_seed(0)
-    draws = swendsen_wang(4, temperature, chains=500, sweeps=60, warm_up=30)
-    fields = torch.stack([dual_fields(one, temperature, generator) for one in draws])
-    assert fields.shape == (60, 500, 1, 4, 4)
-    assert fields.dtype == torch.float64
-    x = fields.view(60, 500, 16)
-    off = [off_by((x[..., 0] * x[..., k]).numpy(), exact[0, k]) for k in range(16)]
-    assert np.abs(off).max() < 3.5
-    # Schwinger and Dyson: ⟨x ∂S/∂x⟩ = N.
-    x = x.reshape(-1, 1, 4, 4).requires_grad_()
-    (gradient,) = torch.autograd.grad(action(x).sum(), x)
-    virial = (x * gradient).sum((1, 2, 3)).detach().view(60, 500).numpy()
-    assert abs(off_by(virial, 16)) < 3
-    assert mean_with_error(virial)[1] < 0.2
-
-
-def test_hmc_and_clusters_agree_on_the_dual():
-    temperature = 4.0
-    action, _ = dual_action(temperature, 4)
-    found = hmc(action, (1, 4, 4), chains=64, draws=300, warm_up=150, leapfrog=5)
-    generator = torch.Generator().manual_seed(0)
-    draws = swendsen_wang(4, temperature, chains=64, sweeps=300, warm_up=30)
-    other = torch.stack([action(dual_fields(one, temperature, generator)) for one in draws])
-    torch.testing.assert_close(found.action[-1], action(found.fields[-1]))
-    (a, error_a), (b, error_b) = (mean_with_error(one.numpy()) for one in (found.action, other))
-    assert abs(a - b) < 3 * math.hypot(error_a, error_b) < 0.5
-
-
 def free_action(mass2, c4=0.0, c1=-1.0):
     def action(x):
         neighbours = x.roll(1, 2) + x.roll(1, 3)
@@ -465,7 +386,7 @@ def test_a_seed_gives_the_same_fields_and_starts_are_kept_apart():
     [
         (lambda: ising(1, 2.0).log_z, "length to be at least 2; got 1"),
         (lambda: ising(4, 0.0).energy, "temperature to be at least 0.01; got 0.0"),
-        (lambda: ising_dual_log_z(4, -1.0), "temperature to be at least 0.01; got -1.0"),
+        (lambda: transfer((4, 4), -1.0, np.zeros(2), np.eye(2)), "to be at least 0.01; got -1.0"),
         (lambda: swendsen_wang(4, math.nan), "temperature to be at least 0.01; got nan"),
         (lambda: swendsen_wang(4, 2.0, chains=0), "chains to be at least 1; got 0"),
         (lambda: gaussian_log_z((4, 4), -1, 2), "positive-definite.*smallest eigenvalue is 0"),
@@ -478,10 +399,6 @@ def test_a_seed_gives_the_same_fields_and_starts_are_kept_apart():
         (lambda: jackknife(max, [1.0, 2.0], log_weights=[0.0]), "log-weight for each of 2 draws"),
         (lambda: effective_sample_size([0.0, math.nan]), "log-weights that are finite.*1 of 2"),
         (lambda: log_mean_weight([0.0]), "at least 2 log-weights; got 1"),
-        (
-            lambda: dual_fields(np.ones((4, 4)), 2.0, torch.Generator()),
-            r"spins \[N, L, L\]; got the shape \[4, 4\]",
-        ),
         (lambda: hmc(torch.sum, (1, 4, 4)), r"a number for each field, \[16\]; got \[\]"),
         (
             lambda: hmc(lambda x: x.sum((1, 2, 3)) * math.inf, (1, 4, 4)),

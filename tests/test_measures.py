@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL.Image import Resampling
 
 from flows import BIJECTORS, random_flow
 from reproducing.measures import (
@@ -16,6 +17,7 @@ from reproducing.measures import (
     samples,
     varied,
 )
+from reproducing.measures.enlarging import averaged, resized, shift, whole_photographs
 from reproducing.mixtures import inherited
 from rgflow import data
 from rgflow.config import TrainConfig
@@ -127,3 +129,11 @@ def test_what_is_from_neither_image_and_what_is_half_from_each_or_all_from_one()
     found = inherited(mixed, a, b)
     assert found["colour"][::2] == pytest.approx((1, 0), abs=1e-6)
     assert found["angle"][::2] == pytest.approx((0, 1), abs=1e-6)
+
+
+def test_how_far_an_enlarged_picture_is_from_where_it_should_be():
+    _, truth = next(whole_photographs())
+    large = resized(averaged(truth), truth.shape[:2], Resampling.LANCZOS)
+    assert shift(large, truth) < 0.05
+    moved = (truth[1:, 1:].astype(int) + truth[:-1, :-1]) // 2  # by half a pixel, both ways
+    assert shift(moved.astype(np.uint8), truth[1:, 1:]) == pytest.approx(0.5**0.5, abs=0.05)

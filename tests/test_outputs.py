@@ -149,9 +149,9 @@ def test_distinct_inputs_have_distinct_results(here):
     found = ["a/x.png", "b/x.png", "a/z.png", "a/z-jpg.png", "a/Z-png.png"]
     assert sorted(contents("o")) == sorted(f"o/{name}" for name in found)
     for name, result in zip(every, found, strict=False):
-        small, large = (np.asarray(Image.open(path)) for path in (name, f"o/{result}"))
+        small, large = (Image.open(path) for path in (name, f"o/{result}"))
         if name.endswith(".png"):
-            assert np.array_equal(large[::2, ::2], small)
+            assert np.array_equal(large.reduce(2), small)
 
 
 def test_results_beside_the_result_have_names_of_their_own(here):

@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 from scipy.ndimage import binary_dilation
 
-from flows import by_day, random_flow
+from flows import AVERAGES, LEVELS, OPEN, by_day, random_flow
 from rgflow import load_flow, photographs
 from rgflow.bijectors import cellwise
 from rgflow.bijectors.base import Context
@@ -27,22 +27,11 @@ from rgflow.data.patches import PHOTOGRAPHS, photograph
 from rgflow.photographs import codecs, collections, pictures, restoring, scoring
 from rgflow.photographs.changing import coarse, draw_level, mix, vary
 from rgflow.photographs.damage import find_damage
+from rgflow.photographs.denoising import denoise
 from rgflow.photographs.enlarging import enlarge, redraw
 from rgflow.photographs.restoring import Around, completions, restore
 from rgflow.repair.biharmonic import biharmonic
 
-OPEN = {
-    "map": "window",
-    "depth": 1,
-    "pixels": "uniform",
-    "geometry": {"kind": "windows", "reach": 2, "boundary": "open"},
-    "shared": True,
-    "height": 16,
-    "width": 16,
-}
-AVERAGES = OPEN | {"geometry": OPEN["geometry"] | {"kind": "block-spins"}}
-LEVELS = OPEN | {"level_embedding": 3}
-"""Maps know their level."""
 every = pytest.mark.parametrize(
     "options", [OPEN, AVERAGES, LEVELS], ids=["plain", "averages", "levels"]
 )
@@ -317,6 +306,64 @@ def test_enlarged_pictures_hold_what_was_there(photos, chelsea, temperature):
     found = enlarge(photos, chelsea[:, :31, :30], 4, temperature=temperature, generator=generator)
     assert found.shape == (3, 124, 120)
     assert torch.equal(found[:, ::4, ::4], chelsea[:, :31, :30])
+
+
+def test_grey_pictures_stay_averages(chelsea, tmp_path, capsys):
+    Image.fromarray(chelsea[0, :15, :21].numpy()).save(tmp_path / "x.png")
+    arguments = ["enlarge", str(tmp_path / "x.png"), "--out", str(tmp_path / "out")]
+    assert main([*arguments, "--temperature", "1"]) == 0
+    found = Image.open(tmp_path / "out" / "x.png")
+    assert found.mode == "L"
+    assert np.array_equal(found.reduce(2), chelsea[0, :15, :21])
+    assert main([*arguments, "--noise", "-1"]) == 2
+    assert "Expected --noise to be at least 0" in capsys.readouterr().err
+
+
+def test_any_factor_is_one_reduced(chelsea):
+    """The next of 2, 4 and 8, reduced as Pillow does it; sites have no such factors."""
+    flow, small = random_flow(torch.float32, **AVERAGES), chelsea[:, :15, :20]
+    found = enlarge(flow, small, 2.7)
+    large = Image.fromarray(enlarge(flow, small, 4).permute(1, 2, 0).numpy())
+    expected = large.resize((54, 40), Image.Resampling.LANCZOS)
+    assert np.array_equal(found.permute(1, 2, 0).numpy(), np.asarray(expected))
+    with pytest.raises(ValueError, match="above 1 and at most 8; got 8.5"):
+        enlarge(flow, small, 8.5)
+    with pytest.raises(ValueError, match="2, 4 or 8; got 3"):
+        enlarge(random_flow(torch.float32, **OPEN), small, 3)
+
+
+def test_noise_is_taken_off_by_means_of_all_levels(photos, chelsea):
+    """As slowly, level by level, for the first pixels; and the whole is nearer the truth."""
+    noisy = chelsea.float() + 4 * torch.randn(chelsea.shape, generator=torch.Generator())
+    noisy = noisy.round().clamp(0, 255).to(torch.uint8)
+    around = Around(photos, noisy.clone())
+    sites = torch.tensor([(0, 0), (40, 60), (44, 20)])
+    level = noisy[:, sites[:, 0], sites[:, 1]].T.float()
+    context, window = around._context(sites), around._map
+    expected, every = level.clone(), torch.arange(256.0)
+    for channel in range(3):
+        log_p = []
+        for k in every:  # later channels add what doesn't depend on k, so they have to be left out
+            x = expected.clone()
+            x[:, channel] = k
+            u = window.places(x, context)[:, channel]
+            log_p.append(torch.where(u > 0, u, 1 + u))
+        middles = torch.stack(log_p)  # F_k + P_k/2, from which the shares follow
+        p, below = [], torch.zeros(len(sites), dtype=middles.dtype)
+        for middle in middles:
+            p.append(2 * (middle - below))
+            below = below + p[-1]
+        weights = torch.stack(p) * torch.exp(-((every[:, None] - level[:, channel]) ** 2) / 32)
+        expected[:, channel] = ((weights * every[:, None]).sum(0) / weights.sum(0)).round()
+    found = window.denoised(level, 4.0, context)
+    assert (found - expected).abs().max() <= 1
+    assert not torch.equal(found, level)
+    clean = denoise(photos, noisy, 4.0)
+    errors = [(x.float() - chelsea.float()).square().mean() for x in (clean, noisy)]
+    assert errors[0] < 0.7 * errors[1]
+    assert torch.equal(denoise(photos, noisy, 0.0), noisy)
+    thin = noisy[:, :1, :30]  # in which some phases have no pixels
+    assert denoise(photos, thin, 4.0).shape == thin.shape
 
 
 def test_enlarging_continues_after_an_interruption(photos, chelsea, tmp_path):
@@ -743,7 +790,8 @@ def test_repairs_of_files(chelsea, tmp_path, capsys):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_enlarged_files_keep_their_mode(mode, chelsea, tmp_path, capsys):
-    """If it holds the new colours, which is said otherwise; with all old pixels as they were."""
+    """If it holds the new colours, which is said otherwise; with all old pixels as they were, in
+    their places or, by default, as averages."""
     image = Image.fromarray(chelsea.numpy().transpose(1, 2, 0)).crop((0, 0, 20, 15))
     if mode == "I;16":
         image = Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257 - 100)
@@ -755,7 +803,10 @@ def test_enlarged_files_keep_their_mode(mode, chelsea, tmp_path, capsys):
     image.save(path, icc_profile=b"of these colours")
     out = tmp_path / "out"
     arguments = ["enlarge", str(path), "--background", "#203040", "--out", str(out)]
-    assert main(arguments) == 0
+    if mode in ("RGB", "L"):
+        assert main(arguments) == 0
+        assert np.array_equal(Image.open(out / path.name).reduce(2), np.asarray(image))
+    assert main([*arguments, "--reduced", "sites", "--overwrite"]) == 0
     said = capsys.readouterr().out
     found = Image.open(out / path.name)
     result = {"P": "RGB", "CMYK": "RGB", "1": "L"}.get(mode, mode)
@@ -837,8 +888,8 @@ def test_levels_of_files(chelsea, tmp_path):
             "a colour by name or as #rrggbb; got wite",
         ),
         (
-            ["enlarge", "good.png", "--factor", "3"],
-            "Expected --factor to be one of 2, 4, 8; got '3'",
+            ["enlarge", "good.png", "--factor", "9"],
+            "Expected a factor above 1 and at most 8; got 9",
         ),
         (["mix", "photos", "--images", "good.png"], "at least two images to mix; got one"),
         (["traverse", "photos", "--images", "good.png"], "Expected --latent"),

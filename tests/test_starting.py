@@ -4,6 +4,7 @@ import re
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -21,6 +22,7 @@ from runs import few_pictures, tiny
 
 STILL = {"lr": 0.0, "muon_lr": 0.0, "weight_decay": 0.0, "muon_decay": 0.0}
 """Settings with which nothing is learned."""
+STILL_OPTIONS = [word for name, rate in STILL.items() for word in (f"--{name}", str(rate))]
 
 
 @pytest.fixture(autouse=True)
@@ -321,3 +323,38 @@ def test_from_the_command_line(first, tmp_path, capsys):
     error = capsys.readouterr().err
     assert "hidden 16; got 8: leave these settings to the model" in error
     assert error.count("\n") == 1
+
+
+def test_photographs_of_a_folder_are_learned_from_where_photos_ends(capsys):
+    folder = ["--data", "folder:pictures", "--steps", "1"]
+    mine = {"pretrained: photos", "lr: 0.0015", "patience: 3", "flip: true", "  height: 32"}
+    assert mine <= set(printed(capsys, "photos", *folder))
+    large = printed(capsys, "photos-64", *folder)
+    assert {"pretrained: photos", "  height: 64", "  levels: 5", "batch_size: 4"} <= set(large)
+    named = printed(capsys, "--pretrained", "photos", *folder)
+    assert mine - {"flip: true"} <= set(named)
+    told = printed(capsys, "photos", *folder, "--lr", "0.1")
+    assert {"pretrained: photos", "lr: 0.1"} <= set(told)
+    for other in (
+        ("photos", *folder, "--pretrained", "null"),
+        ("photos", "--steps", "1"),
+        ("msds1-tiny", *folder),
+    ):
+        settings = printed(capsys, *other)
+        assert {"pretrained: null", "lr: 0.004", "patience: null"} <= set(settings)
+
+
+def test_what_photos_has_learned_is_kept_where_pictures_teach_nothing(tmp_path):
+    random = np.random.default_rng(0)
+    (tmp_path / "pictures").mkdir()
+    for k in range(2):
+        pixels = random.integers(0, 256, (40, 40, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "pictures" / f"{k}.png")
+    out = tmp_path / "run"
+    options = ["--steps", "2", "--validate_count", "4", "--train_count", "20", *STILL_OPTIONS]
+    options += ["--compile", "false", "--model.compute_dtype", "float32", "--out", str(out)]
+    data = f"folder:{tmp_path / 'pictures'}"
+    assert main(["train", "photos", "--data", data, "--batch_size", "2", *options]) == 0
+    mine, theirs = weights(out), load_flow("photos").state_dict()
+    assert all(torch.equal(value, theirs[name]) for name, value in mine.items())
+    assert Run.open(out).past().start.model == "photos"

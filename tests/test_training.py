@@ -595,6 +595,21 @@ def test_a_folder_of_photographs_is_learned(tmp_path):
     assert "folder" in json.loads((tmp_path / "run/run.json").read_text())["data"]["name"]
 
 
+def test_a_run_ends_where_validation_images_get_worse(tmp_path):
+    worse = {"lr": 1.0, "max_grad_norm": 0.0, "warmup": 0, "ema_decay": 0.0, "weight_decay": 0.0}
+    config = tiny(validate_every=0, patience=2, steps=12, pretrained=None, **worse)
+    run = Run.create(tmp_path / "run")
+    result = train(config, run, progress=False)
+    found = [entry["validation_nll"] for entry in run.entries() if "validation_nll" in entry]
+    best = found.index(min(found))
+    assert result.steps < 12
+    assert len(found) == best + 3
+    assert (result.best, result.interrupted) == (found[best], False)
+    assert any("have been getting worse" in entry.get("event", "") for entry in run.entries())
+    again = train(config, Run.unfinished(run.folder), resume=True, progress=False)
+    assert (again.steps, again.best) == (result.steps, result.best)
+
+
 def test_bad_input(tmp_path):
     with pytest.raises(ValueError, match="a training budget"):
         train(tiny(steps=None), Run.create(tmp_path / "a"), progress=False)

@@ -23,11 +23,11 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image, ImageFilter
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from reproducing.measures.pictures import found_damage
+from reproducing.measures.finding import found_damage
 from rgflow import tensors
 from rgflow.data import wallpapers
 from rgflow.data.images import Pixels
@@ -39,13 +39,17 @@ from rgflow.photographs.drawing import Random
 from rgflow.photographs.simulation import Damage, Scan, Scratches, Simulator, Text
 from rgflow.training.checkpoints import Checkpoints
 from rgflow.training.interruptions import Interruptions
+from rgflow.training.muon import Muon
 from rgflow.training.run import processor
 
-EDGE, BATCH = 96, 8
-"""Pixels along an edge of a patch, and patches in a step."""
-RATE, DECAY, WARMUP, COOLDOWN = 3e-3, 1e-4, 100, 0.5
-"""Peak of the learning rate of AdamW, its weight decay, the steps to the peak, and the share of all
-steps in which it falls to zero."""
+EDGE, NEW, AGAIN = 96, 4, 50
+"""Pixels along an edge of a patch, new patches in a step, and after how many steps they come again,
+turned, as simulating them takes as long as learning from them."""
+RATE, MUON_RATE, DECAY, WARMUP, COOLDOWN = 3e-3, 0.03, 1e-4, 100, 0.5
+"""Peaks of the learning rates of AdamW, which is for vectors and the last layer, and of Muon; their
+weight decay, the steps to the peak, and the share of all steps in which rates fall to zero."""
+LEVELS = 0.1
+"""Weight of the likelihood of levels without damage beside that of where damage is."""
 AVERAGE = 0.995
 """Decay of the moving average of the weights."""
 UNDAMAGED, GREY, SHUFFLED, SHARPENED, DITHERED = 0.25, 0.15, 0.2, 0.3, 0.05
@@ -106,18 +110,20 @@ def patch(pictures: list[list[Pixels]], random: Random) -> Pixels:
     return np.ascontiguousarray(found.transpose(2, 0, 1))
 
 
-def batch(pictures: list[list[Pixels]], *seed: int) -> tuple[Tensor, Tensor]:
-    """Damaged patches [N, 3, H, W], and where they are damaged [N, H, W]."""
+def batch(pictures: list[list[Pixels]], *seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Damaged patches [N, 3, H, W], where they are damaged [N, H, W], and without that damage."""
     random, made = np.random.default_rng(seed), []
-    for _ in range(BATCH):
+    for _ in range(NEW):
         chances = HARMLESS if random.random() < UNDAMAGED else CHANCES
         how = Simulator(chances=chances, scan=SCANS[random.integers(len(SCANS))])
         one = how(patch(pictures, random), random)
         grey = random.random() < GREY
-        seen = one.picture.mean(0, keepdims=True).repeat(3, 0) if grey else one.picture
-        made.append((seen.astype(np.float32), one.mask.astype(np.float32)))
-    x, y = (torch.from_numpy(np.stack(of)) for of in zip(*made, strict=True))
-    return x, y
+        seen, truth = (
+            x.mean(0, keepdims=True).repeat(3, 0) if grey else x for x in (one.picture, one.truth)
+        )
+        made.append((seen, one.mask, truth))
+    x, y, z = (torch.from_numpy(np.stack(of)).float() for of in zip(*made, strict=True))
+    return x, y, z
 
 
 def crops(pictures: list[list[Pixels]]) -> list[Pixels]:
@@ -131,9 +137,17 @@ def crops(pictures: list[list[Pixels]]) -> list[Pixels]:
 
 
 def rate(step: int, steps: int) -> float:
-    """The learning rate of a step."""
-    left = (steps - step) / (COOLDOWN * steps)
-    return RATE * min((step + 1) / WARMUP, left, 1)
+    """The learning rate of a step, in units of its peak."""
+    return min((step + 1) / WARMUP, (steps - step) / (COOLDOWN * steps), 1)
+
+
+def loss_of(network: Detector, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross entropy of where damage is; and −log p of the levels without it, where it is."""
+    with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16_pays()):
+        odds, levels, error = network(x)
+    error = error.clamp(min=0)
+    likely = ((z - levels) * torch.exp(-error)) ** 2 / 2 + error
+    return F.binary_cross_entropy_with_logits(odds, y), (likely.mean(1) * y).mean()
 
 
 def calibrated(
@@ -141,7 +155,7 @@ def calibrated(
 ) -> tuple[float, float]:
     """The scale and shift of log-odds that are right on other pictures, by maximum likelihood."""
     with torch.no_grad():
-        found = [(network(x), y) for x, y in (batch(pictures, 1, n) for n in range(batches))]
+        found = [(network(x)[0], y) for x, y, _ in (batch(pictures, 1, n) for n in range(batches))]
     odds, truth = (torch.cat([x.flatten() for x in of]) for of in zip(*found, strict=True))
     ends = torch.tensor([1.0, 0.0], requires_grad=True)
     optimizer = torch.optim.LBFGS([ends], line_search_fn="strong_wolfe")
@@ -170,36 +184,44 @@ def main() -> None:
     torch.manual_seed(0)
     network = Detector()
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE), use_buffers=True)
-    optimizer = torch.optim.AdamW(network.parameters(), RATE, weight_decay=DECAY)
-    parts = {"network": network, "average": average, "optimizer": optimizer}
+    kernels = [x for x in network.parameters() if x.ndim == 4 and x.shape[-1] > 1]
+    matrices = [nn.Parameter(x.detach().flatten(1)) for x in kernels]  # share the kernels' memory
+    others = [x for x in network.parameters() if all(x is not y for y in kernels)]
+    adam = torch.optim.AdamW(others, RATE, weight_decay=DECAY)
+    muon = Muon(matrices, lr=MUON_RATE, decay=DECAY)
+    parts = {"network": network, "average": average, "adam": adam, "muon": muon}
     checkpoints, pictures, first = Checkpoints(settings.out, 2), photographs("train"), 0
     if state := checkpoints.load():
         first = state.pop("step")
         for name, part in parts.items():
             part.load_state_dict(state[name])
-    start, start_processor, losses = time.monotonic(), time.process_time(), list[float]()
+    start, start_processor, every = time.monotonic(), time.process_time(), list[list[float]]()
+    recent = dict[int, tuple[Tensor, ...]]()
     with Interruptions() as interruptions:
         for step in range(first, settings.steps):
-            x, y = batch(pictures, 0, step)
-            with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16_pays()):
-                odds = network(x)
-            loss = F.binary_cross_entropy_with_logits(odds.float(), y)
-            optimizer.zero_grad()
-            loss.backward()
+            recent[step] = batch(pictures, 0, step)
+            before = recent.pop(step - AGAIN, None) or batch(pictures, 0, max(step - AGAIN, 0))
+            parts_of = zip(recent[step], before, strict=True)
+            losses = loss_of(network, *(torch.cat((x, y.mT.flip(-1))) for x, y in parts_of))
+            network.zero_grad()
+            (losses[0] + LEVELS * losses[1]).backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-            for group in optimizer.param_groups:
-                group["lr"] = rate(step, settings.steps)
-            optimizer.step()
+            for matrix, kernel in zip(matrices, kernels, strict=True):
+                matrix.grad = kernel.grad.flatten(1)
+            for optimizer, peak in ((adam, RATE), (muon, MUON_RATE)):
+                optimizer.param_groups[0]["lr"] = peak * rate(step, settings.steps)
+                optimizer.step()
             average.update_parameters(network)
-            losses.append(loss.item())
+            every.append([x.item() for x in losses])
             ended = interruptions.noted or step + 1 == settings.steps
             if ended or (step + 1) % 200 == 0:
+                spent = time.monotonic() - start, time.process_time() - start_processor
                 print(
-                    f"step {step + 1}: {np.mean(losses):.5f}, {time.monotonic() - start:.0f} s, "
-                    f"of the processor {time.process_time() - start_processor:.0f} s",
+                    f"step {step + 1}: {np.mean(every, 0).round(5)}, {spent[0]:.0f} s, "
+                    f"of the processor {spent[1]:.0f} s",
                     flush=True,
                 )
-                losses.clear()
+                every.clear()
                 kept = {name: part.state_dict() for name, part in parts.items()}
                 checkpoints.save(step + 1, {"step": step + 1, **kept})
             if interruptions.noted:
@@ -207,8 +229,8 @@ def main() -> None:
     network = average.module.eval()
     scale, shift = calibrated(network, photographs("validation"), 150)
     with torch.no_grad():
-        network.last.weight *= scale
-        network.last.bias.mul_(scale).add_(shift)
+        network.last.weight[0] *= scale
+        network.last.bias[0] = scale * network.last.bias[0] + shift
     settings.weights.parent.mkdir(parents=True, exist_ok=True)
     tensors.save(settings.weights, {name: x.half() for name, x in network.state_dict().items()})
     print(f"{settings.weights}: {os.path.getsize(settings.weights):,} bytes", flush=True)

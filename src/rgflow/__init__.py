@@ -32,6 +32,7 @@ __getattr__, __dir__, _names = lazy_loader.attach(
             "MarginalPixels",
             "OwnMap",
             "SiteMap",
+            "StateMap",
             "TrainConfig",
             "UniformPixels",
             "WindowMap",
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from rgflow.config import MarginalPixels as MarginalPixels
     from rgflow.config import OwnMap as OwnMap
     from rgflow.config import SiteMap as SiteMap
+    from rgflow.config import StateMap as StateMap
     from rgflow.config import TrainConfig as TrainConfig
     from rgflow.config import UniformPixels as UniformPixels
     from rgflow.config import WindowMap as WindowMap

@@ -14,7 +14,7 @@ writes the first W of them.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,6 +79,8 @@ class Cells:
     """The edge m, where the cells are the m×m squares into which the grid is cut at `shift`, and
     write all that they read; they can then be cut out without a table."""
     shift = 0
+    exact: Any = None
+    """The action (`rgflow.actions`) that says how likely is what cells write; none: their map."""
     square: Square | None = None
     """What cells know of the average that the pixels of their square have; none: nothing."""
 

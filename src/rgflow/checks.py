@@ -15,6 +15,8 @@ MAX_BLOCKS = 1 << 11
 80."""
 MAX_BINS = 256
 """Maximum number of spline bins; each has a minimum width, so more would not fit."""
+MAX_STATES = 64
+"""Maximum number of states of a spin."""
 
 NO_MEMORY = ("out of memory", "can't allocate memory")
 """PyTorch's messages when memory runs out."""

@@ -327,6 +327,45 @@ class TrunkConditioner(Conditioner):
     network = _Trunk
 
 
+class WindowNetwork(nn.Module):
+    """Linear, SiLU, residual blocks h + SiLU(linear h), linear; the last layer is 0 at the start.
+
+    Args:
+        seen: Numbers that it sees.
+        hidden: Width w.
+        blocks: Residual blocks.
+        params: Numbers that it gives.
+    """
+
+    precision: Precision = EXACT
+
+    def __init__(self, seen: int, hidden: int, blocks: int, params: int) -> None:
+        super().__init__()
+        self.first = nn.Linear(seen, hidden)
+        inner = [nn.Linear(hidden, hidden) for _ in range(blocks)]
+        self.blocks = nn.ModuleList(inner)
+        self.last = nn.Linear(hidden, params)
+        for layer in (self.first, *inner):
+            nn.init.normal_(layer.weight, std=layer.in_features**-0.5)
+            nn.init.zeros_(layer.bias)
+        for parameter in self.last.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.to(self.precision.networks or x.dtype)
+        place = not torch.is_grad_enabled()  # what is in place needs less memory, and time
+        h = F.silu(linear(self.first, x), inplace=place)
+        for block in self.blocks:
+            new = F.silu(linear(cast(nn.Linear, block), h), inplace=place)
+            h = h.add_(new) if place else h + new
+        return linear(self.last, h)
+
+    def hidden_matrices(self) -> list[Tensor]:
+        """As for `Bijector.hidden_matrices`."""
+        layers = [self.first, *cast(Iterable[nn.Linear], self.blocks)]
+        return [layer.weight for layer in layers]
+
+
 CONDITIONERS: dict[str, type[Conditioner]] = {
     "paper": PaperConditioner,
     "released": ReleasedConditioner,

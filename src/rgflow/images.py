@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from rgflow.bijectors.base import Bijector, Compose, Context, Domain, Inverse, Quantile
 from rgflow.bijectors.pixels import LEVELS, dequantize, largest
+from rgflow.bijectors.states import States
+from rgflow.checks import short
 from rgflow.config import FlowConfig
 from rgflow.latents import Latents
 from rgflow.numerics import Precision, name_of
@@ -60,7 +62,9 @@ class ImageSpace(nn.Module):
 
     def _make_preprocess(self) -> Bijector | None:
         """From images to the domain of the steps; none if they are there already."""
-        maps = [self.pixels] if self.pixels else []
+        maps: list[Bijector] = [self.pixels] if self.pixels else []
+        if self.config.map.states:
+            maps.append(States(self.config.map.states))
         if (maps[-1].codomain if maps else "real") != self.domain:
             maps.append(self.quantile if self.domain == "real" else Inverse(self.quantile))
         return Compose(maps) if maps else None
@@ -88,6 +92,11 @@ class ImageSpace(nn.Module):
         if not torch.isfinite(images).all():
             bad = int((~torch.isfinite(images)).sum())
             raise ValueError(f"Expected finite values; got {bad} that are NaN or infinite.")
+        states = States(self.config.map.states)
+        if self.config.map.states and not states.are(images):
+            raise ValueError(
+                f"Expected fields of the states {short(states.values)}; got other values."
+            )
         if fields:
             return
         low, high = images.min().item(), images.max().item()

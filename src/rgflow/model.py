@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rgflow.bijectors import conditional
 from rgflow.bijectors.base import Bijector, Compose, Context, Mapped
 from rgflow.bijectors.cellwise import BAND, Cellwise, spec_of
 from rgflow.bijectors.window import WindowMixture
@@ -183,7 +184,11 @@ class RGFlow(Flow):
                 if key not in made:
                     top = level == lattice.top or (config.shared and level >= config.shared_from)
                     spec = spec_of(cells, config.channels, top, embedding)
-                    stack = [of_level.make(spec) for _ in range(depth)]
+                    stack = (
+                        [conditional(spec, cells.exact)]
+                        if cells.exact
+                        else [of_level.make(spec) for _ in range(depth)]
+                    )
                     made[key] = Compose(stack, config.checkpointing)
                 code = self._code_of(level)
                 layers.append(Cellwise(made[key], cells, config.channels, positions, code))

@@ -57,10 +57,12 @@ class Precision(local):
         networks: Their number format; none: that of their input.
         fast: Whether maps may use what is fast in training, such as compiled kernels, whose
             results differ from the plain ones by rounding.
+        half: Whether maps draw a last half that has an exact density (`bijectors.conditional`);
+            otherwise they leave it at 0.
     """
 
     def __init__(self, networks: torch.dtype | None = None, fast: bool = False) -> None:
-        self.networks, self.fast = networks, fast
+        self.networks, self.fast, self.half = networks, fast, True
 
     @contextmanager
     def changed(self, **values: Any) -> Iterator[None]:

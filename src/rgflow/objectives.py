@@ -7,10 +7,12 @@ import math
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from rgflow.actions import Action, FreeField, evaluated, is_even
+from rgflow.checks import short
 from rgflow.kinds import Kind, Named, config, imported_class
 
 if TYPE_CHECKING:
@@ -132,6 +134,11 @@ class Objective(Kind, ABC, family="objective"):
         """Further numbers from the losses of a validation [n], to be logged and shown."""
         return {}
 
+    def rank(self, nll: float, scores: dict[str, float]) -> float:
+        """What the model that a run keeps has least of, from the validation's mean loss and
+        `scores`."""
+        return nll
+
     def energy(self, fields: "Tensor") -> "Tensor":
         """S of the density e^(−S)/Z that is learned, of fields [N, C, H, W], in nats [N].
 
@@ -190,7 +197,7 @@ class ReverseKL(Objective, kind="reverse_kl"):
     """
 
     action: Action = field(default_factory=FreeField)
-    """The action S: free, phi4, ising, or a function of your own by its import path."""
+    """The action S: free, phi4, ising, potts, blume_capel, or your own by its import path."""
     needs_data: ClassVar[bool] = False
 
     def begin(self, flow: "Density") -> None:
@@ -219,8 +226,19 @@ class ReverseKL(Objective, kind="reverse_kl"):
             bijector.rescale(best)
 
     def losses(self, flow: "Density", batch: Batch) -> "Tensor":
-        fields, log_q = flow.sample_and_log_prob(batch.size, batch.generator)
+        with self.without_half(flow):
+            fields, log_q = flow.sample_and_log_prob(batch.size, batch.generator)
         return log_q + self.energy(fields)
+
+    def without_half(self, flow: "Density") -> "AbstractContextManager[None]":
+        """A context in which a flow leaves out that half of fields which it draws exactly from this
+        action: ln q(φ) + S(φ) doesn't depend on it."""
+        exact = getattr(getattr(flow.config, "geometry", None), "exact", None)
+        if exact is None or exact != self.action:
+            return nullcontext()
+        precision: Any = flow.precision  # type: ignore[attr-defined]  # of a flow with a geometry
+        found: AbstractContextManager[None] = precision.changed(half=False)
+        return found
 
     def energy(self, fields: "Tensor") -> "Tensor":
         """The action of fields [N, C, H, W], [N]."""
@@ -236,6 +254,10 @@ class ReverseKL(Objective, kind="reverse_kl"):
         moved = (held[1:] != held[:-1]).mean()
         return {"ess": effective_sample_size(log_w), "acceptance": float(moved)}
 
+    def rank(self, nll: float, scores: dict[str, float]) -> float:
+        """The effective sample size, negative."""
+        return -scores["ess"]
+
 
 @config
 class PathGradient(ReverseKL, kind="path_gradient"):
@@ -248,12 +270,53 @@ class PathGradient(ReverseKL, kind="path_gradient"):
 
         if not torch.is_grad_enabled():
             return super().losses(flow, batch)
-        fields, _ = flow.sample_and_log_prob(batch.size, batch.generator)
-        at = fields.detach().requires_grad_()
-        losses = flow.log_prob(at) + self.energy(at)
+        with self.without_half(flow):
+            fields, _ = flow.sample_and_log_prob(batch.size, batch.generator)
+            at = fields.detach().requires_grad_()
+            losses = flow.log_prob(at) + self.energy(at)
         (slope,) = torch.autograd.grad(losses.sum(), at)
         along = (slope * fields).flatten(1).sum(1)
         return losses.detach() + along - along.detach()
+
+
+@config
+class Reinforce(ReverseKL, kind="reinforce"):
+    """The same by the score-function gradient (Williams 1992), for fields of states, which have no
+    derivative: that of ln q(φ), times how much more ln q(φ) + S(φ) is than its mean over the other
+    fields of the batch (Kool et al. 2019)."""
+
+    def begin(self, flow: "Density") -> None:
+        """Check the flow.
+
+        Raises:
+            ValueError: If its states aren't those of the action, or its maps have a symmetry that
+                the action doesn't have.
+        """
+        import torch
+
+        map, states = flow.config.map, self.action.states
+        if not states or map.states != states:
+            raise ValueError(
+                f"Expected an action and a map of the same states for {self.kind}; got "
+                f"{short(states)} and {short(map.states)}, none being all real numbers."
+            )
+        if getattr(map, "symmetry", "none") == "none":
+            return
+        generator = torch.Generator().manual_seed(0)
+        at = torch.randint(len(states), (64, *flow.image_shape), generator=generator)
+        other = (at + 1) % len(states) if map.symmetry == "cyclic" else len(states) - 1 - at
+        here, there = (evaluated(self.action, torch.tensor(states)[k]) for k in (at, other))
+        if (here - there).abs().max() > 1e-5 * here.abs().max():
+            raise ValueError(
+                f"Expected an action with the symmetry {map.symmetry}; this one differs: set "
+                f"--model.map.symmetry none."
+            )
+
+    def losses(self, flow: "Density", batch: Batch) -> "Tensor":
+        fields, log_q = flow.sample_and_log_prob(batch.size, batch.generator)
+        losses = log_q.detach() + self.energy(fields)
+        others = (losses.sum() - losses) / max(batch.size - 1, 1)
+        return losses + (losses - others) * (log_q - log_q.detach())
 
 
 @config

@@ -1,9 +1,9 @@
 """Named settings, those of the paper (Appendix A, B and G) and small ones for a CPU."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
-from rgflow.actions import Action, FreeField, IsingDual, Phi4
+from rgflow.actions import Action, BlumeCapel, FreeField, Ising, Phi4, Potts, Spins
 from rgflow.checks import check_name
 from rgflow.config import (
     AffineMap,
@@ -14,12 +14,13 @@ from rgflow.config import (
     GaussianPrior,
     MarginalPixels,
     SiteMap,
+    StateMap,
     TrainConfig,
     UniformPixels,
     WindowMap,
 )
-from rgflow.geometries import Blocks, Squeeze, Windows
-from rgflow.objectives import PathGradient
+from rgflow.geometries import Blocks, BlockSpins, Squeeze, Windows
+from rgflow.objectives import PathGradient, Reinforce
 
 _PAPER = TrainConfig(model=FlowConfig(map=AffineMap(depth=(8, 6, 4, 2)), compute_dtype="auto"))
 _FAST = TrainConfig(
@@ -117,13 +118,13 @@ def _fields(
     length: int, action: Action, period: int | tuple[int, ...] = 4, **settings: Any
 ) -> TrainConfig:
     """A flow that learns an action on a square lattice: windows whose top level is drawn site by
-    site, with odd maps."""
+    site, with odd maps, and the last half exactly."""
     return TrainConfig(
         model=FlowConfig(
             height=length,
             width=length,
             channels=1,
-            geometry=Windows(period=period, reach=3),
+            geometry=Windows(period=period, reach=3, exact=action),
             map=SiteMap(hidden=48, odd=True),
             prior=GaussianPrior(),
             pixels=None,
@@ -135,6 +136,21 @@ def _fields(
         schedule="cosine",
         validate_count=1000,
         **settings,
+    )
+
+
+def _spins(length: int, action: Spins, **settings: Any) -> TrainConfig:
+    """The same for spins."""
+    base = _fields(length, FreeField(), **settings)  # whose action, geometry and map are replaced
+    symmetry: Literal["cyclic", "reversal"] = "cyclic" if action.cyclic else "reversal"
+    return replace(
+        base,
+        model=replace(
+            base.model,
+            geometry=Windows(period=4, reach=3, exact=action),
+            map=StateMap(spins=action.states, symmetry=symmetry),
+        ),
+        objective=Reinforce(action=action),
     )
 
 
@@ -156,6 +172,11 @@ PRESETS: dict[str, TrainConfig] = {
     "msds2-best": replace(_BEST, data="msds2"),
     "patches-best": replace(_BEST, data="patches", flip=True),
     "photos": replace(_PHOTOS, data="wallpapers"),
+    "photos-averages": replace(
+        _PHOTOS,
+        data="wallpapers",
+        model=replace(_PHOTOS.model, geometry=BlockSpins(boundary="open")),
+    ),
     "photos-64": replace(
         _PHOTOS,
         data="wallpapers",
@@ -169,8 +190,11 @@ PRESETS: dict[str, TrainConfig] = {
     "msds1-tiny": replace(_TINY, data="msds1"),
     "free-8": _fields(8, FreeField(mass2=1.0), batch_size=256),
     "free-16": _fields(16, FreeField(mass2=1.0), batch_size=128),
-    "ising-16": _fields(16, IsingDual(), batch_size=128),
-    "ising-32": _fields(32, IsingDual(), batch_size=64),
+    "ising-16": _spins(16, Ising(), batch_size=256),
+    "ising-32": _spins(32, Ising(), batch_size=128),
+    "ising-64": _spins(64, Ising(), batch_size=64),
+    "potts-32": _spins(32, Potts(), batch_size=128),
+    "blume-capel-16": _spins(16, BlumeCapel(), batch_size=256),
     "phi4-6": _fields(6, Phi4.albergo(-4, 6.975), 6, batch_size=512),
     "phi4-12": _fields(12, Phi4.albergo(-4, 5.276), (4, 6), batch_size=256),
     "phi4-20": _fields(20, Phi4.albergo(-4, 4.807), (4, 2, 5), batch_size=128),
@@ -179,13 +203,18 @@ PRESETS: dict[str, TrainConfig] = {
     "msds2-realnvp": replace(_REAL_NVP, data="msds2"),
 }
 """Every preset by name. `photos…` and `…-windows` are of overlapping windows, the former with one
-set of weights for all levels, so of images of any size. `…-small` is the paper's architecture
+set of weights for all levels, so of images of any size; the coarse images of `photos-averages` are
+averages, those of the others every second pixel. `…-small` is the paper's architecture
 at a size for a CPU. `…-best` is a tree of blocks on the tiles of MSDS, with mixtures from coarse to
 fine, `…-m4` is the same with the paper's blocks and levels, though without disentanglers, and
 `…-fast` has couplings on the unit cube. `free-…`, `ising-…` and `phi4-…` learn lattice fields from
-an action: the free field with m² = 1, the Ising model's dual at its transition, and φ⁴ with m² = −4
-at a correlation length of about L/4 (arXiv:1904.12072). `…-tiny` is for trying things out, and
-`…-realnvp` is the baseline."""
+an action: the free field with m² = 1, φ⁴ with m² = −4 at a correlation length of about L/4
+(arXiv:1904.12072), and, like `potts-…` and `blume-capel-…`, spins at their transition. `…-tiny` is
+for trying things out, and `…-realnvp` is the baseline."""
+
+CONTINUED: dict[str, Any] = {"lr": 1.5e-3, "muon_lr": 7e-3, "validate_every": 30.0, "patience": 3}
+"""Settings for going on from `photos` with a folder of pictures, of which there may be few; chosen
+on parts of photographs of `wallpapers` for validation."""
 
 
 def preset(name: str) -> TrainConfig:

@@ -387,3 +387,85 @@ def test_errors(tmp_path: Path) -> None:
     assert len(load(f"folder:{untrained}", "test")) == 1
     with pytest.raises(ValueError, match=r"a subfolder train in .*; got dev and test alone; add"):
         load(f"folder:{untrained}")
+
+
+def coloured(root: Path, count: int, size: tuple[int, int] = (300, 200)) -> dict[str, Pixels]:
+    """Pictures of noise in the upper half of the levels, and by their names their pixels."""
+    root.mkdir()
+    made = {f"{k}.png": noise(*size, seed=k) // 2 + 128 for k in range(count)}
+    for name, pixels in made.items():
+        Image.fromarray(pixels).save(root / name)
+    return made
+
+
+def test_patches_are_parts_of_whole_pictures_at_several_scales(tmp_path: Path) -> None:
+    made, root = coloured(tmp_path / "p", 5), f"folder:{tmp_path / 'p'}"
+    parts = {
+        split: load(root, split, height=16, width=24, count=count, patches=True)
+        for split, count in (("train", 101), ("validation", 40))
+    }
+    seen = set[str]()
+    for split, data in parts.items():
+        files = folder.split_files(tmp_path / "p", split, few=True)
+        assert len(files) == {"train": 4, "validation": 1}[split]
+        assert seen.isdisjoint(files)
+        seen |= set(files)
+        columns = (data.labels[name].tolist() for name in ("photograph", "scale", "row", "column"))
+        for patch, number, scale, row, column in zip(data.images, *columns, strict=True):
+            whole = Image.fromarray(made[files[number]]).reduce(scale)
+            part = np.asarray(whole)[row : row + 16, column : column + 24].transpose(2, 0, 1)
+            np.testing.assert_array_equal(patch, part)
+    counts = Counter(parts["train"].labels["photograph"].tolist())
+    assert sorted(counts.values()) == [25, 25, 25, 26]
+    assert {*parts["train"].labels["scale"].tolist()} == {1}  # 100 pixels are too few
+    with pytest.raises(ValueError, match="a subfolder test .* got 5: add more, or use rgflow sc"):
+        load(root, "test", patches=True)
+    with pytest.raises(ValueError, match="no crop of pictures that patches are cut from; got 20"):
+        load(root, crop=20, patches=True)
+
+
+def test_large_pictures_give_patches_at_three_scales(tmp_path: Path) -> None:
+    coloured(tmp_path / "p", 2, (512, 520))
+    data = load(f"folder:{tmp_path / 'p'}", channels=1, count=50, patches=True)
+    assert data.images.shape == (50, 1, 32, 32)
+    assert {*data.labels["scale"].tolist()} == {1, 2, 4}
+    other = load(f"folder:{tmp_path / 'p'}", channels=1, count=50, seed=1, patches=True)
+    assert (other.images != data.images).any()
+
+
+def test_of_many_pictures_some_are_for_the_test(tmp_path: Path) -> None:
+    coloured(tmp_path / "p", 20, (40, 40))
+    files = {split: folder.split_files(tmp_path / "p", split, few=True) for split in SPLITS}
+    assert files == {split: folder.split_files(tmp_path / "p", split) for split in SPLITS}
+
+
+def test_pictures_without_patches_are_left_out(tmp_path: Path) -> None:
+    made = coloured(tmp_path / "p", 3, (40, 40))
+    learned = folder.split_files(tmp_path / "p", "train", few=True)
+    Image.fromarray(made[learned[0]][:, :31]).save(tmp_path / "p" / learned[0])
+    data = load(f"folder:{tmp_path / 'p'}", count=10, patches=True)
+    assert {*data.labels["photograph"].tolist()} == {1}
+    assert data.skipped == (f"{learned[0]}: 31 × 40 pixels are less than a patch",)
+
+
+@pytest.mark.parametrize(
+    ("pictures", "message"),
+    [
+        ([], "PNG, JPEG or WebP images in .*; got none"),
+        ([(40, 40)], "at least 2 images in .*, one each for train, validation; got 1; add images"),
+        (
+            [(40, 31), (20, 90)],
+            "patches of 32 × 32 pixels can be .* got none, .* less than a patch",
+        ),
+        ([None, None], "for the train split; got none, the first being .*: it has one colour only"),
+    ],
+)
+def test_too_little_to_learn_from_is_one_sentence(
+    tmp_path: Path, pictures: list[tuple[int, int] | None], message: str
+) -> None:
+    for k, size in enumerate(pictures):
+        pixels = noise(*size) if size else np.full((40, 40, 3), 90, np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{k}.png")
+    with pytest.raises(ValueError, match=message) as caught:
+        load(f"folder:{tmp_path}", patches=True)
+    assert "\n" not in str(caught.value)

@@ -143,7 +143,8 @@ def test_odd_paths(where: str, known: str, tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "loop").symlink_to("loop")
     kind, colon, _ = known.partition(":")
     name, root = (f"{kind}:{where}", None) if colon else (kind, where)
-    if known in ("msds1", "msds2", "patches", "wallpapers"):  # which look at no folder
+    drawn = "msds1", "msds2", "faces", "faces:correlated"  # which look at no folder
+    if known in (*drawn, "patches", "wallpapers"):
         name = where
     with pytest.raises((ValueError, OSError)):
         load(name, data_root=root)

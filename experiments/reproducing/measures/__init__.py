@@ -8,6 +8,8 @@ from collections.abc import Callable
 from inspect import signature
 from typing import Any
 
+from reproducing.measures.enlarging import enlarging_of_photographs
+from reproducing.measures.finding import damage_of_photographs
 from reproducing.measures.images import (
     data_grid,
     inheritance,
@@ -26,11 +28,7 @@ from reproducing.measures.likelihoods import (
     seams,
     speed,
 )
-from reproducing.measures.pictures import (
-    damage_of_photographs,
-    enlarging_of_photographs,
-    repairs_of_photographs,
-)
+from reproducing.measures.pictures import repairs_of_photographs
 from reproducing.measures.subject import Found, MeasuredFlow, Picture
 from rgflow.checks import check_name
 

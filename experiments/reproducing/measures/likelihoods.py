@@ -95,7 +95,9 @@ def photographs(subject: MeasuredFlow) -> Found:
 
     keys = ("flow", *codecs)
     numbers = {
-        "scale_1": {key: mean(key, (1,)) for key in keys},
+        **{
+            f"scale_{scale}": {key: mean(key, (scale,)) for key in keys} for scale in patches.SCALES
+        },
         "all_scales": {key: mean(key, patches.SCALES) for key in keys},
         "rows": rows,
     }

@@ -1,10 +1,10 @@
-"""What a flow of photographs is good for: repair, finding damage, enlarging, beside the methods
-that people would use; on crops of the seven photographs, which it must not have learned from."""
+"""Repairing photographs beside the methods that people would use; on crops of
+the seven photographs, which a flow must not have learned from."""
 
 import io
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import cache
 from statistics import fmean, stdev
 from typing import Any
@@ -13,33 +13,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
-from scipy.ndimage import (  # type: ignore[attr-defined]  # which are found when it runs
-    binary_dilation,
-    median_filter,
-    uniform_filter,
-)
-from skimage.measure import label
 from skimage.metrics import structural_similarity
 from skimage.restoration import inpaint_biharmonic
-from sklearn.metrics import roc_auc_score
 
 from reproducing.measures.subject import Found, MeasuredFlow, Picture
 from rgflow.cells import Mask
 from rgflow.data import patches
-from rgflow.photographs import simulation
-from rgflow.photographs.damage import Damage as FoundDamage
-from rgflow.photographs.damage import find_damage, marked_of
-from rgflow.photographs.enlarging import enlarge
 from rgflow.photographs.pictures import read
 from rgflow.photographs.restoring import restore
-from rgflow.photographs.scoring import bits
-from rgflow.photographs.simulation import VISIBLE, Damage, Scan, Simulator
 
 Pixels = NDArray[np.uint8]
 """A picture [H, W, C]."""
 Random = np.random.Generator
-QUALITY = 90
-"""Of JPEGs in which damage is looked for."""
 
 
 @cache
@@ -175,246 +160,20 @@ def repairs_of_photographs(subject: MeasuredFlow, *, count: int = 20, edge: int 
                 )
             if number == 1:
                 shown[name] = results
-    numbers = {"rows": rows, "means": _means(rows, ("psnr", "ssim", "lpips", "seconds"))}
+    numbers = {"rows": rows, "means": means(rows, ("psnr", "ssim", "lpips", "seconds"))}
     picture = Picture(
-        _beside(shown, 96), "What is missing, and repairs; below each other by damage."
+        beside(shown, 96), "What is missing, and repairs; below each other by damage."
     )
     return Found(numbers=numbers, pictures={"repairs": picture})
 
 
-Damaged = Callable[[Pixels, Random], tuple[Pixels, Mask, Mask]]
-"""Damages a picture: the picture, where it is damaged, and where that is seen."""
-
-
-def flat(make: Callable[[tuple[int, int], Random], Mask], value: int | None) -> Damaged:
-    """Shapes of one grey level, or pixels of any colour, on a picture that wasn't scanned."""
-
-    def made(x: Pixels, random: Random) -> tuple[Pixels, Mask, Mask]:
-        hole = make(x.shape[:2], random)
-        colour = random.integers(256, size=x.shape) if value is None else value
-        found = np.where(hole[..., None], colour, x).astype(np.uint8)
-        return found, hole, np.abs(found.astype(int) - x).max(2) > VISIBLE
-
-    return made
-
-
-def scanned(*kinds: Damage) -> Damaged:
-    """Damage of a print that was scanned, by settings that the detector wasn't trained with."""
-    scan = Scan(blur=(0.2, 0.5), noise=(1, 3), gain=(0.9, 1.05), gamma=(0.9, 1.1), compressed=0)
-    simulator = Simulator(chances=[(kind, 1.0) for kind in kinds], scan=scan)
-
-    def made(x: Pixels, random: Random) -> tuple[Pixels, Mask, Mask]:
-        found = simulator(x.transpose(2, 0, 1), random)
-        return found.picture.transpose(1, 2, 0), found.mask, found.mask
-
-    return made
-
-
-LIGHT, DARK = ((225, 255),), ((10, 60),)
-PRINTS = {
-    "soft scratches": scanned(
-        simulation.Scratches(
-            number=(1, 2), width=(1, 2.6), softness=(0.4, 0.8), opacity=(0.3, 0.8), shades=LIGHT,
-            bend=(-0.002, 0.002), length=(30, 300),
-        )
-    ),
-    "soft dust": scanned(
-        simulation.Specks(number=(5, 20), width=(0.7, 2.5), opacity=(0.3, 0.9), shades=LIGHT),
-        simulation.Dust(number=(1, 4), width=(3, 9), opacity=(0.4, 0.9), shades=LIGHT + DARK),
-    ),
-    "hairs": scanned(
-        simulation.Hairs(
-            number=(0.5, 1), width=(1, 2.5), opacity=(0.5, 0.9), bend=(-0.02, 0.02), shake=0.03,
-            shades=LIGHT + DARK,
-        )
-    ),
-    "folds": scanned(
-        simulation.Folds(number=(0.1, 0.3), width=(3, 7), opacity=(0.4, 0.8), shades=LIGHT)
-    ),
-}  # fmt: skip
-FLAT = {
-    "scratches, white": flat(scratches, 255),
-    "scratches, grey": flat(scratches, 128),
-    "text, white": flat(text, 255),
-    "dead pixels, one in 200": flat(dead(0.005), None),
-    "8×8 blocks, 2 %, black": flat(blocks(8, 0.02), 0),
-    "black dust, 3 %": flat(dead(0.03), 0),
-}
-DAMAGE: dict[str, tuple[Damaged, int | None]] = {
-    **{name: (made, None) for name, made in (PRINTS | FLAT).items()},
-    **{f"{name}, JPEG": (made, QUALITY) for name, made in (PRINTS | FLAT).items()},
-    **{f"{name}, JPEG 75": (made, 75) for name, made in PRINTS.items()},
-}
-"""By name: what damages a picture, and the quality of a JPEG."""
-
-
-SENSITIVITIES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
-
-
-def damage_of_photographs(subject: MeasuredFlow, *, count: int = 20, edge: int = 256) -> Found:
-    """How well damage is found (`found_damage`) in crops of the seven photographs."""
-    return Found(numbers=found_damage(crops(count, edge)))
-
-
-def found_damage(pictures: Sequence[Pixels]) -> dict[str, Any]:
-    """How well damage is found: the area under the ROC curve of the detector's probabilities, of a
-    noise residual (what a median filter takes away) and of the local variance; precision and recall
-    of what is marked, where marks beside damage count as right, and damage that can't be seen
-    doesn't count; the share of shapes of which half is marked, by default and where a thousandth of
-    undamaged pixels would be; what is marked of undamaged pictures; all of that by sensitivity; and
-    what a probability of 0.9 means."""
-    undamaged, limits, false, seconds = {}, {}, dict.fromkeys(SENSITIVITIES, 0.0), 0.0
-    size = sum(x[..., 0].size for x in pictures)
-    for quality in (None, QUALITY, 75):
-        start = time.process_time()
-        clean = [_searched(x, quality)[1] for x in pictures]
-        seconds += time.process_time() - start
-        every = np.concatenate([one.probability.ravel() for one in clean])
-        limits[quality] = float(np.quantile(every, 0.999))
-        marked = [int(one.found.sum()) for one in clean]
-        name = "PNG" if quality is None else f"JPEG {quality}"
-        undamaged[name] = {"pixels": marked, "share": sum(marked) / size, "limit": limits[quality]}
-        for s in SENSITIVITIES:
-            false[s] += sum(marked_of(one.probability, s).sum() for one in clean) / size / 3
-    rows, certain = [], []
-    curve: dict[float, dict[str, list[float]]]
-    curve = {s: {"precision": [], "recall": []} for s in SENSITIVITIES}
-    for name, (make, quality) in DAMAGE.items():
-        random = np.random.default_rng(0)
-        for number, truth in enumerate(pictures):
-            damaged, hole, seen = make(truth, random)
-            if not seen.any():
-                continue
-            x, found = _searched(damaged, quality)
-            mean, near = x.mean(2), binary_dilation(hole, np.ones((3, 3)))
-            maps = {
-                "detector": found.probability,
-                "noise residual": np.abs(x - median_filter(x, (3, 3, 1)).astype(float)).sum(2),
-                "local variance": uniform_filter(mean**2, 3) - uniform_filter(mean, 3) ** 2,
-            }
-            certain.append(seen[np.abs(found.probability - 0.9) < 0.05])
-            for s in SENSITIVITIES:
-                marks = marked_of(found.probability, s)
-                curve[s]["precision"].append((marks & near).sum() / max(marks.sum(), 1))
-                curve[s]["recall"].append((marks & seen).sum() / seen.sum())
-            rows.append(
-                {
-                    "damage": name,
-                    "crop": number,
-                    "auc": {
-                        method: float(roc_auc_score(seen.ravel(), of.ravel()))
-                        for method, of in maps.items()
-                    },
-                    "precision": float((found.found & near).sum() / max(found.found.sum(), 1)),
-                    "recall": float((found.found & seen).sum() / seen.sum()),
-                    "shapes": _shapes(seen, found.found),
-                    "shapes_at_limit": _shapes(seen, found.probability > limits[quality]),
-                }
-            )
-    keys = ("precision", "recall", "shapes", "shapes_at_limit")
-    means = {
-        name: {
-            "auc": {method: fmean(row["auc"][method] for row in of) for method in of[0]["auc"]},
-            **{key: fmean(row[key] for row in of) for key in keys},
-        }
-        for name, of in _grouped(rows).items()
-    }
-    return {
-        "rows": rows,
-        "means": means,
-        "undamaged": undamaged,
-        "by_sensitivity": [
-            {"sensitivity": s, "undamaged": false[s]}
-            | {key: float(np.mean(of)) for key, of in curve[s].items()}
-            for s in SENSITIVITIES
-        ],
-        "right_at_0.9": float(np.concatenate(certain).mean()),
-        "seconds_per_megapixel": 1e6 * seconds / (3 * size),
-    }
-
-
-def _shapes(damage: Mask, marked: Mask) -> float:
-    """The share of connected shapes of which at least half is marked."""
-    names = label(damage, connectivity=2)
-    sizes = np.bincount(names.ravel())[1:]
-    of_each = np.bincount(names[marked], minlength=len(sizes) + 1)[1:]
-    return float((2 * of_each >= sizes).mean())
-
-
-def _saved(x: Pixels, quality: int | None) -> Pixels:
-    """A picture as it comes back from a JPEG, or from a PNG."""
+def saved(x: Pixels, quality: int | None) -> tuple[Pixels, float]:
+    """A picture as it comes back from a JPEG, or from a PNG, and its `loss`."""
     file = io.BytesIO()
     how = {} if quality is None else {"quality": quality}
     Image.fromarray(x).save(file, "JPEG" if how else "PNG", **how)
-    return read(file).seen.transpose(1, 2, 0)
-
-
-def _searched(x: Pixels, quality: int | None) -> tuple[Pixels, FoundDamage]:
-    """A picture as it is saved, and what is found in it."""
-    saved = _saved(x, quality)
-    return saved, find_damage(torch.from_numpy(saved.transpose(2, 0, 1).copy()))
-
-
-def enlarging_of_photographs(subject: MeasuredFlow, *, count: int = 20, edge: int = 256) -> Found:
-    """Crops of which every second pixel both ways is left, enlarged to what they were: PSNR, SSIM,
-    seconds; and the bits of the true finest level."""
-    import cv2
-
-    def flow(x: Pixels) -> Pixels:
-        image = torch.from_numpy(x.transpose(2, 0, 1).copy())
-        return enlarge(subject.flow, image).numpy().transpose(1, 2, 0)
-
-    def opencv(kind: int) -> Callable[[Pixels], Pixels]:
-        # Pixels stay where they are, so that nothing is moved by half a pixel.
-        to = np.array([[0.5, 0, 0], [0, 0.5, 0]])
-        how: dict[str, Any] = {
-            "flags": kind | cv2.WARP_INVERSE_MAP,
-            "borderMode": cv2.BORDER_REPLICATE,
-        }
-
-        def made(x: Pixels) -> Pixels:
-            size = 2 * x.shape[1], 2 * x.shape[0]
-            return np.asarray(cv2.warpAffine(x, to, size, **how), np.uint8)
-
-        return made
-
-    methods = {
-        "flow": flow,
-        "bicubic": opencv(cv2.INTER_CUBIC),
-        "Lanczos": opencv(cv2.INTER_LANCZOS4),
-        "bilinear": opencv(cv2.INTER_LINEAR),
-    }
-    rows, fine, shown = [], [], {}
-    for number, truth in enumerate(crops(count, edge)):
-        small = np.ascontiguousarray(truth[::2, ::2])
-        results = {"truth": truth}
-        for method, make in methods.items():
-            start = time.process_time()
-            large = make(small)
-            seconds = time.process_time() - start
-            results[method] = large
-            inside = slice(8, -8), slice(8, -8)
-            rows.append(
-                {
-                    "damage": "×2",
-                    "crop": number,
-                    "method": method,
-                    "psnr": psnr(large[inside], truth[inside]),
-                    "ssim": float(structural_similarity(large, truth, channel_axis=2)),
-                    "seconds": seconds,
-                }
-            )
-        x8 = torch.from_numpy(truth.transpose(2, 0, 1).copy())[None]
-        fine.append((bits(subject.flow, x8).levels[0, 0] / (0.75 * truth.size)).item())
-        if number in (0, 1, 4):
-            shown[str(number)] = results
-    numbers = {
-        "rows": rows,
-        "means": _means(rows, ("psnr", "ssim", "seconds")),
-        "bits_of_finest_level": {"mean": fmean(fine), "crops": fine},
-    }
-    picture = Picture(_beside(shown, 128), "The truth, and crops enlarged twice.")
-    return Found(numbers=numbers, pictures={"enlarged": picture})
+    picture = read(file)
+    return picture.seen.transpose(1, 2, 0), picture.loss
 
 
 def psnr(x: NDArray[Any], truth: NDArray[Any]) -> float:
@@ -423,34 +182,34 @@ def psnr(x: NDArray[Any], truth: NDArray[Any]) -> float:
     return float(10 * np.log10(255**2 / max(error, 1e-4)))
 
 
-def _grouped(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+def grouped(rows: list[dict[str, Any]], by: str = "damage") -> dict[str, list[dict[str, Any]]]:
     return {
-        name: [row for row in rows if row["damage"] == name]
-        for name in dict.fromkeys(row["damage"] for row in rows)
+        name: [row for row in rows if row[by] == name]
+        for name in dict.fromkeys(row[by] for row in rows)
     }
 
 
-def _means(rows: list[dict[str, Any]], keys: tuple[str, ...]) -> dict[str, Any]:
-    """By damage and method: means over crops; of PSNR also what the flow is ahead of the others,
-    crop by crop, with its standard error."""
+def means(rows: list[dict[str, Any]], keys: tuple[str, ...], by: str = "damage") -> dict[str, Any]:
+    """By damage, or what else differs, and method: means over pictures; of PSNR also what the flow
+    is ahead of the others, picture by picture, with its standard error."""
     found: dict[str, Any] = {}
-    for name, of in _grouped(rows).items():
-        methods = dict.fromkeys(row["method"] for row in of)
-        by = {method: [row for row in of if row["method"] == method] for method in methods}
+    for name, of in grouped(rows, by).items():
+        methods = grouped(of, "method")
         found[name] = {
             method: {key: fmean(row[key] for row in some) for key in keys}
-            for method, some in by.items()
+            for method, some in methods.items()
         }
-        for method, some in by.items():
-            ahead = [a["psnr"] - b["psnr"] for a, b in zip(by["flow"], some, strict=True)]
+        for method, some in methods.items():
+            ahead = [a["psnr"] - b["psnr"] for a, b in zip(methods["flow"], some, strict=True)]
             if method != "flow":
                 found[name][method]["flow_ahead"] = fmean(ahead)
                 found[name][method]["flow_ahead_error"] = stdev(ahead) / len(ahead) ** 0.5
     return found
 
 
-def _beside(shown: dict[str, dict[str, Pixels]], edge: int) -> Image.Image:
-    """The middles of pictures, a row for each damage and a column for each method, with names."""
+def beside(shown: dict[str, dict[str, Pixels]], edge: int) -> Image.Image:
+    """The middles of pictures at 200 %, a row for each group and a column for each method, with
+    names."""
 
     def rows() -> Iterator[NDArray[np.uint8]]:
         for results in shown.values():

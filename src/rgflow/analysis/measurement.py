@@ -84,7 +84,7 @@ class ReferenceFields:
     """Fields of Markov chains, and the flow's density at them.
 
     Attributes:
-        method: `"hmc"` or `"clusters"`.
+        method: `"hmc"`, `"clusters"` or `"heat bath"`.
         fields: Number of fields.
         observables: Estimates over the chains.
         tau_magnetisation: τ_int of |m|, in draws.
@@ -125,7 +125,7 @@ class Measurement:
         reweighted: Observables by reweighting.
         metropolis: Observables from the Metropolis chain.
         modes: Whether both signs are covered; none unless the action is even.
-        reference: Results of HMC or clusters, if requested.
+        reference: Results of the reference, if requested.
         log_weights: ln w of every sample, [T].
         magnetisations: Signed magnetisation of every sample, [T].
     """

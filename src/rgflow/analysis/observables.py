@@ -32,7 +32,7 @@ class Moments:
 
     Attributes:
         magnetisation: Absolute value of the field's mean; of several components, its length.
-        energy: The action, or the energy of Ising spins.
+        energy: The action, or the energy of spins.
         longest: |φ̂(k)|²/V at the smallest wave number k = 2π/L, averaged over the directions that
             have it.
         correlation: Two-point function at zero momentum, [T, min(H, W)//2 + 1].
@@ -59,14 +59,12 @@ class Moments:
 
 
 def moments(action: Action, fields: Tensor, generator: torch.Generator | None = None) -> Moments:
-    """The moments of fields; for the Ising model's dual, those of spins drawn given the fields.
-
-    Spins are s_x = ±1 with mean tanh φ_x.
+    """The moments of what an action observes of fields (`Action.observed`).
 
     Args:
         action: The action of the fields.
         fields: [N, C, H, W].
-        generator: Source of the spins, on the CPU.
+        generator: Source of what is random in this, on the CPU.
     """
     values, energy = action.observed(fields, generator)
     height, width = values.shape[2:]
@@ -111,8 +109,8 @@ class Observables:
         binder: 1 − ⟨m⁴⟩/(3⟨m²⟩²).
         correlation_length: Second-moment, √(χ/F − 1)/(2 sin(π/L)), in sites; F is χ at the smallest
             wave number 2π/L.
-        energy: ⟨S⟩/V in nats; for Ising spins ⟨E⟩/V.
-        specific_heat: (⟨S²⟩ − ⟨S⟩²)/V; for Ising spins (⟨E²⟩ − ⟨E⟩²)/(T²V).
+        energy: ⟨S⟩/V in nats; for spins ⟨E⟩/V.
+        specific_heat: (⟨S²⟩ − ⟨S⟩²)/V; for spins (⟨E²⟩ − ⟨E⟩²)/(T²V).
         correlation: L·⟨φ̄_0 φ̄_t⟩ for t = 0 … L/2, with φ̄ the mean of a line, for both directions.
     """
 

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rgflow.analysis.couplings import couplings
 from rgflow.analysis.dependence import Stratum, dependence
 from rgflow.field_theory.statistics import Estimate
 from rgflow.flow import Flow
@@ -35,6 +36,8 @@ class Scale:
         correlation: w·⟨x̄_0 x̄_t⟩ of the means of columns, t = 0 … w/2.
         dependence: Root mean square correlation of |z| of the nearest latents of the level, and the
             same of independent ones; none, if there are no pairs.
+        couplings: Effective couplings of x^(h), if it is of spins −1 and 1 on at least 4×4 sites
+            (`rgflow.analysis.couplings`).
         sites: Some values of x^(h), for a histogram.
     """
 
@@ -46,6 +49,7 @@ class Scale:
     neighbours: float
     correlation: Array
     dependence: tuple[float, float] | None
+    couplings: Estimate[Array] | None
     sites: Array = field(repr=False)
 
 
@@ -103,5 +107,6 @@ def _scale(level: int, x: Tensor, entropy: Array, strata: Sequence[Stratum]) -> 
         neighbours=float(near / second.value),
         correlation=torch.stack(correlation).numpy(),
         dependence=nearest and (nearest.magnitude.value, nearest.magnitude.floor),
+        couplings=couplings(x) if min(x.shape[2:]) >= 4 and bool((x.abs() == 1).all()) else None,
         sites=x.flatten()[:: max(1, x.numel() // 20_000)].numpy(),
     )

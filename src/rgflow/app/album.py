@@ -63,6 +63,7 @@ class Photo:
         changed: The pixels that were changed, [H, W].
         lossy: How its file was compressed, if with loss.
         made: What a saved file is called besides the name.
+        before: What `original` is, if not the picture as it was opened.
         visitor: Who opened it.
         used: When it was used last, by `time.monotonic`.
         second: The pixels of a picture to mix it with, of the same shape.
@@ -79,6 +80,7 @@ class Photo:
     changed: Mask
     lossy: Lossy | None = None
     made: str = "repaired"
+    before: str = ""
     visitor: str = ""
     used: float = 0.0
     second: Pixels | None = None
@@ -113,6 +115,7 @@ class Photo:
             "notes": "; ".join(self.picture.notes),
             "lossy": self.lossy.kind if self.lossy else None,
             "lossless": lossless_for(self.picture.image.mode),
+            "before": self.before,
             "version": self.version,
         }
 

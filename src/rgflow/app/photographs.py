@@ -9,6 +9,7 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
@@ -16,19 +17,18 @@ from urllib.parse import quote
 import numpy as np
 from fastapi import APIRouter, HTTPException, Request, Response, UploadFile
 from fastapi.responses import HTMLResponse, StreamingResponse
-from PIL import Image
 
 from rgflow.app.album import Album, Photo, Pixels
 from rgflow.app.data_urls import mask_url, png
+from rgflow.app.flows import Flows
 from rgflow.app.jobs import Jobs
 from rgflow.app.page import static
 from rgflow.app.regions import Region
 from rgflow.app.saving import lossy, saved
-from rgflow.app.tasks import MAX_PIXELS, TASKS, Task
-from rgflow.flow import Flow
+from rgflow.app.tasks import MAX_PIXELS, OF_AVERAGES, TASKS, Task
 from rgflow.photographs import examples
 from rgflow.photographs.changing import coarse, fitted
-from rgflow.photographs.pictures import Picture, read
+from rgflow.photographs.pictures import Picture, image_of, read
 from rgflow.photographs.scoring import check_size
 
 MAX_FILE = 100_000_000
@@ -37,8 +37,8 @@ MAX_COMPUTATIONS, MAX_DECODED = 2, 2
 """Computations at a time, and files that are decoded at a time, for memory."""
 TILE = 512
 """Edge of a tile in pixels, as in `marking.js`."""
-MAX_ZOOM, MAX_LEVEL = 8, 12
-"""The largest reduction of tiles, 2^8, and the coarsest level that they show."""
+MAX_ZOOM, MAX_LEVEL = 8, 9
+"""The largest reduction of tiles, 2^8, and the coarsest level shown, of at least a pixel a tile."""
 SCRIPTS = ("download.js", "asking.js", "marking.js", "photographs.js")
 
 
@@ -46,13 +46,11 @@ class Photographs:
     """The page, and what it asks for.
 
     Args:
-        flow: A flow of photographs.
-        about: Which model it is, and what it learned, in a sentence.
+        flows: Flows of photographs.
     """
 
-    def __init__(self, flow: Flow, about: str) -> None:
-        self.flow, self.about = flow, about
-        self.album, self.jobs = Album(), Jobs(MAX_COMPUTATIONS)
+    def __init__(self, flows: Flows) -> None:
+        self.flows, self.album, self.jobs = flows, Album(), Jobs(MAX_COMPUTATIONS)
         self.decoding = threading.Semaphore(MAX_DECODED)
 
     def router(self) -> APIRouter:
@@ -86,7 +84,7 @@ class Photographs:
             static("photographs.html")
             .replace("/*style*/", static("photographs.css"))
             .replace("/*script*/", "\n".join(map(static, SCRIPTS)))
-            .replace("{{about}}", self.about)
+            .replace("{{about}}", self.flows.about)
             .replace("{{examples}}", json.dumps(list(examples.EXAMPLES)))
             .replace("{{others}}", json.dumps({k: of[0] for k, of in examples.EXAMPLES.items()}))
             .replace("{{max_bytes}}", str(MAX_FILE))
@@ -116,11 +114,12 @@ class Photographs:
         return self._second(name, examples.whole(example))
 
     def _read(self, content: Any) -> tuple[Picture, Pixels]:
-        """A picture, and what the flow sees of it, [C, H, W]."""
+        """A picture, and what a flow sees of it, [C, H, W]."""
+        flow = self.flows(averages=False)
         with _refusing():
             picture = read(content, most=MAX_PIXELS)
-            check_size(self.flow, *picture.size)
-            return picture, picture.pixels(self.flow.config.channels)
+            check_size(flow, *picture.size)
+            return picture, picture.pixels(flow.config.channels)
 
     def _opened(self, content: Any, request: Request) -> dict[str, Any]:
         picture, seen = self._read(content)
@@ -159,8 +158,8 @@ class Photographs:
             name: Of the picture.
             row, column: Of the tile, among all tiles of this zoom.
             zoom: The picture is reduced by 2^zoom.
-            original: Whether to show the picture as it was opened.
-            level: Show only the pixels that are left at this level.
+            original: Whether to show the picture before its changes.
+            level: Show the coarse image at this level.
         """
         if not (0 <= zoom <= MAX_ZOOM and 0 <= level <= MAX_LEVEL and row >= 0 and column >= 0):
             raise HTTPException(422, "Expected a tile of the picture; got another.")
@@ -169,10 +168,11 @@ class Photographs:
         part = pixels[:, row * edge : (row + 1) * edge, column * edge : (column + 1) * edge]
         if not part.size:
             raise HTTPException(404, "Expected a tile inside the picture; got one outside.")
+        shown = np.atleast_3d(np.array(image_of(part).reduce(1 << zoom)))
         if level > zoom:
-            part = coarse(self.flow, part, level)
-        image = Image.fromarray(part.transpose(1, 2, 0).copy())
-        content = png(np.asarray(image.reduce(1 << zoom) if zoom else image))
+            flow, levels = self.flows(averages=True), level - zoom
+            shown = coarse(flow, shown.transpose(2, 0, 1), levels).transpose(1, 2, 0)
+        content = png(shown)
         headers = {"Cache-Control": "private, max-age=3600, immutable"}
         return Response(content, media_type="image/png", headers=headers)
 
@@ -181,8 +181,9 @@ class Photographs:
         photo, task = self.album[name], TASKS.get(what)
         if task is None:
             raise HTTPException(404, f"Expected one of {', '.join(TASKS)}; got another.")
+        flow = partial(self.flows, averages=task in OF_AVERAGES)
         return self.jobs.start(
-            photo, lambda tell: task(Task(self.flow, self.album, photo, region, tell))
+            photo, lambda tell: task(Task(flow(), self.album, photo, region, tell))
         )
 
     def stop(self, name: str) -> None:

@@ -19,6 +19,7 @@ from starlette.routing import Mount
 
 from rgflow import __version__, trained
 from rgflow.app.bar import MAX_UPLOAD
+from rgflow.app.flows import Flows
 from rgflow.app.gate import MAX_BUFFERED, Gate, is_local
 from rgflow.app.layout import MAX_PAGES, build
 from rgflow.app.models import ModelStore
@@ -33,8 +34,8 @@ from rgflow.photographs.scoring import is_of_photographs
 
 MAX_EVENTS_OF_A_KIND, MAX_EVENTS, MAX_WAITING = 4, 40, 200
 """Events that are handled at a time, of one kind and of all, and events that may wait."""
-PHOTOGRAPHS, LATENTS = "photos", "msds1-best"
-"""The models of the two pages, unless another one is asked for."""
+LATENTS = "msds1-best"
+"""The model of the page of latents, unless another one is asked for."""
 LIMITS = {
     r"/photographs(/[^/]+/second)?": MAX_FILE + (1 << 16),  # with the form around it
     r"/photographs/[^/]+/[^/]+": MAX_BUFFERED,  # with a mask, as a PNG picture in base64
@@ -69,7 +70,7 @@ def make_app(
     """
     shown_panels = panels(own_panels)
     model = trained.load(first)
-    photographs = is_of_photographs(model.flow) and not model.flow.config.geometry.averages
+    photographs = is_of_photographs(model.flow)
     latents = LATENTS if photographs else first
     sessions = SessionStore(ModelStore(latents, folders=is_local(host) and not name))
     opened = sessions.models.open(latents)
@@ -79,13 +80,7 @@ def make_app(
     blocks.queue(
         default_concurrency_limit=MAX_EVENTS_OF_A_KIND, max_size=MAX_WAITING, api_open=False
     )
-    flow = model.flow if photographs else trained.load(PHOTOGRAPHS).flow
-    size = sum(p.numel() for p in flow.parameters()) / 1e6
-    about = (
-        f"{first if photographs else PHOTOGRAPHS} is a flow of photographs of any size, with "
-        f"{size:.1f} million parameters. It repairs damage and redraws detail."
-    )
-    page = Photographs(flow.frozen(), about)
+    page = Photographs(Flows(model.flow, first) if photographs else Flows())
     app = FastAPI(title="rgflow explorer", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.sessions = sessions
     app.add_middleware(

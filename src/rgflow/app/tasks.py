@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from rgflow.app.album import Album, Drawn, Photo, Pixels
@@ -25,7 +24,7 @@ from rgflow.app.searching import Part, around, searched, surprises
 from rgflow.cells import Mask
 from rgflow.flow import Flow
 from rgflow.photographs import changing, enlarging, restoring
-from rgflow.photographs.pictures import Picture, as_seen
+from rgflow.photographs.pictures import Picture, as_seen, image_of
 
 MAX_PIXELS = 64_000_000
 """Pixels of the largest picture, for memory; cameras have up to 60 million."""
@@ -66,7 +65,7 @@ class Task:
     """What is to be computed.
 
     Attributes:
-        flow: A flow of photographs.
+        flow: A flow of photographs; of averages, for `OF_AVERAGES`.
         album: The open pictures.
         photo: The picture.
         region: Which part of it, and how.
@@ -197,7 +196,7 @@ def complete(task: Task) -> dict[str, Any]:
 
 
 def redraw(task: Task) -> dict[str, Any]:
-    """Draw the finest levels of what is marked again.
+    """Draw the finest levels of what is marked again, in squares whose averages stay.
 
     Raises:
         ValueError: If nothing is marked.
@@ -224,7 +223,7 @@ def _offer(task: Task, crop: Crop, images: Iterable[Tensor]) -> dict[str, Any]:
     drawn = task.photo.drawn = []
     for found in images:
         pixels = found[:, *crop.inside].cpu().numpy()
-        small = Image.fromarray(pixels.transpose(1, 2, 0).copy())
+        small = image_of(pixels)
         small.thumbnail((PREVIEW, PREVIEW))
         drawn.append(Drawn(task.region.top, task.region.left, pixels, crop.hole[crop.inside]))
         task.tell(drawn=png_url(np.asarray(small)), number=len(drawn) - 1)
@@ -232,7 +231,7 @@ def _offer(task: Task, crop: Crop, images: Iterable[Tensor]) -> dict[str, Any]:
 
 
 def enlarge(task: Task) -> dict[str, Any]:
-    """Open the picture enlarged, as another one.
+    """Open the picture enlarged, as another one, to be compared with Lanczos.
 
     Raises:
         ValueError: If that would have too many pixels.
@@ -245,14 +244,16 @@ def enlarge(task: Task) -> dict[str, Any]:
             f"Expected a result of at most {MAX_PIXELS / 1e6:.0f} megapixels; ×{factor} would "
             f"have {pixels * factor**2 / 1e6:.0f}: {instead}."
         )
-    image = torch.from_numpy(photo.now.copy())
+    image, averages = torch.from_numpy(photo.now.copy()), flow.config.geometry.averages
     large = enlarging.enlarge(flow, image, factor, progress=task.progress).cpu().numpy()
     was, seen = photo.picture, as_seen(photo.now, len(photo.picture.seen))
     now = Picture(seen, photo.exported(), was.notes, was.behind)
-    picture = now.enlarged(large, averages=flow.config.geometry.averages)
+    picture = now.enlarged(large, averages=averages)
     new = Photo.of(
         photo.name, picture, large, lossy=photo.lossy, made="enlarged", visitor=photo.visitor
     )
+    if averages:  # otherwise the result lies half a pixel beside
+        new.original, new.before = changing.fitted(photo.now, *large.shape[1:]), "Lanczos"
     return new.facts(task.album.add(new))
 
 
@@ -305,21 +306,24 @@ def _squares(region: Part, edge: int) -> list[Part]:
 
 
 def _mixed(task: Task, first: Pixels, second: Pixels, part: Part, zoom: int) -> Pixels:
-    """A part of a mixture, of every 2^zoom-th pixel both ways: these are a photograph as well, with
-    fewer levels."""
+    """A part of a mixture, of the coarse images at level `zoom`: these are photographs as well,
+    with fewer levels."""
     step, levels = 1 << zoom, max(task.region.levels - zoom, 0)
-    grids = [pixels[:, ::step, ::step] for pixels in (first, second)]
-    rows, columns = (slice(of.start >> zoom, of.stop >> zoom) for of in part)
     # So that all levels lie as in the whole.
-    wide, inside = around(grids[0], rows, columns, 8 << levels, 4 << levels)
-    image, other = (torch.from_numpy(grid[:, *wide].copy()) for grid in grids)
+    wide, inside = around(first, *part, 8 << levels + zoom, 4 << levels + zoom)
+    image, other = (
+        torch.from_numpy(changing.coarse(task.flow, of[:, *wide], zoom)[:, ::step, ::step].copy())
+        for of in (first, second)
+    )
     if levels and min(image.shape[1:]) >= task.flow.config.geometry.smallest:
         shares = [task.region.share] * levels
         image = changing.mix(task.flow, image, other, shares, progress=lambda _: task.tell())
-    return image[:, *inside].numpy()
+    return image[:, *(slice(of.start >> zoom, of.stop >> zoom) for of in inside)].numpy()
 
 
 TASKS: dict[str, Callable[[Task], dict[str, Any]]] = {
     one.__name__: one for one in (repair, find, surprise, complete, redraw, enlarge, mix, keep)
 }
 """By the names that the page uses."""
+OF_AVERAGES = redraw, enlarge, mix, keep
+"""Those that work with coarse images that are averages."""

@@ -7,6 +7,7 @@ from typing import Any
 from rgflow.bijectors.base import Bijector, Compose, Context, Inverse, MapSpec, Quantile
 from rgflow.bijectors.cellwise import Cellwise, cut, join, spec_of
 from rgflow.bijectors.coarse_to_fine import CoarseToFine
+from rgflow.bijectors.conditional import conditional
 from rgflow.bijectors.coupling import (
     AffineCoupling,
     Coupling,
@@ -14,6 +15,7 @@ from rgflow.bijectors.coupling import (
 )
 from rgflow.bijectors.pixels import Logit, Marginal, dequantize
 from rgflow.bijectors.site import SiteSpline
+from rgflow.bijectors.states import HeatBath, SiteStates, States
 from rgflow.bijectors.window import WindowMixture
 from rgflow.checks import check_name
 from rgflow.config import Map, OwnMap
@@ -28,13 +30,17 @@ __all__ = [
     "Context",
     "Coupling",
     "CubeCoupling",
+    "HeatBath",
     "Inverse",
     "Logit",
     "MapSpec",
     "Marginal",
     "Quantile",
     "SiteSpline",
+    "SiteStates",
+    "States",
     "WindowMixture",
+    "conditional",
     "cut",
     "dequantize",
     "join",

@@ -45,7 +45,7 @@ SCALE = 0.25
 """Scale of all components where the network says nothing, in units of x."""
 SPREAD = 1.0
 """The means of the components are spread from −1 to 1 where the network says nothing."""
-SEARCH_BITS = ((8, 1 << 4), (4, 1 << 12))
+SEARCH_BITS = ((8, 1 << 4), (4, 1 << 8), (2, 1 << 10))
 """Bits that `find_level` finds at a time, and the maximum number of variables for it: with few,
 starting an operation costs more than its arithmetic."""
 MAX_LOG_SCALE = 5.0
@@ -170,18 +170,20 @@ def find_level(d: Tensor, params: Tensor, units: Measured, tables: Tables) -> Te
         Levels, whole numbers [G, n].
     """
     components = _components(params.to(d.dtype), units)
-    near = d > 0
+    near, level, left = d > 0, torch.zeros_like(d, dtype=torch.long), 8
     if isinstance(units, Bounded):
-        d = d * _possible(components, units)
+        d, level = d * _possible(components, units), units.low.long()
+        left = int((units.high - units.low).max()).bit_length() if level.numel() else 0
     # Measured from the end at which d is small.
     sign = torch.where(near, 1.0, -1.0).to(d.dtype)
-    level = torch.zeros_like(d, dtype=torch.long)
     bits = next((bits for bits, most in SEARCH_BITS if d.numel() <= most), 1)
-    steps = torch.arange(1, 1 << bits, device=d.device)[:, None]
-    for shift in range(8 - bits, -1, -bits):
-        begin = level[:, None] + (steps << shift)
+    while left:
+        digit = min(bits, left)
+        left -= digit
+        steps = torch.arange(1, 1 << digit, device=d.device)[:, None] << left
+        begin = level[:, None] + steps
         edge = _edge(begin, near[:, None], sign[:, None], components, units, tables)
-        level = level + ((edge <= d[:, None]).sum(1) << shift)
+        level = level + ((edge <= d[:, None]).sum(1) << left)
     return level
 
 
@@ -322,7 +324,7 @@ def _edge(
     share, mean, sharp = (part[:, :, None] for part in components)
     of: Measured = type(units)(*(part[:, None] for part in units))
     start = (level - of.centre) / of.unit
-    at = level.flatten(1)
+    at = level.flatten(1).clamp(max=LEVELS - 1)
     before, after = (
         table.gather(1, place).view_as(start)
         for table, place in ((tables.below, at), (tables.above, at - 1))
@@ -337,12 +339,12 @@ def _edge(
     edge = sign * ((1 - MARGINAL_SHARE) * mass + MARGINAL_SHARE * torch.where(near, before, after))
     if isinstance(of, Units):
         return edge
-    return edge.masked_fill(level <= of.low, -torch.inf).masked_fill(level > of.high, torch.inf)
+    return edge.masked_fill(level > of.high, torch.inf)
 
 
 def cube(from_0: Tensor, from_1: Tensor) -> Tensor:
-    """Cube coordinates of points at these distances from both ends; distances that underflow become
-    the smallest number, so that the side is never lost."""
+    """Cube coordinates of points at these distances from both ends, all of the same shape, [G, n];
+    distances that underflow become the smallest number, so that the side is never lost."""
     tiny = torch.finfo(from_0.dtype).tiny
     return torch.where(from_0 <= from_1, from_0.clamp(min=tiny), -from_1.clamp(min=tiny))
 

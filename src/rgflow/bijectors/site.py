@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from rgflow.bijectors.base import Bijector, Context, Mapped, MapSpec
 from rgflow.bijectors.rational_quadratic import rational_quadratic
-from rgflow.bijectors.window import WindowNetwork
+from rgflow.conditioners import WindowNetwork
 from rgflow.config import SiteMap
 from rgflow.kinds import made_from
 

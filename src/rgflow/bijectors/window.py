@@ -18,11 +18,9 @@ K components; w width of the network.
 
 import math
 from collections.abc import Iterable
-from typing import cast
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from rgflow.bijectors.base import Bijector, Context, Domain, Mapped, MapSpec
 from rgflow.bijectors.mixture import (
@@ -38,7 +36,7 @@ from rgflow.bijectors.mixture import (
     of_some,
 )
 from rgflow.bijectors.pixels import LEVELS, MIN_PIXEL, Tables, find_place
-from rgflow.conditioners import linear
+from rgflow.conditioners import WindowNetwork
 from rgflow.config import WindowMap
 from rgflow.kinds import made_from
 from rgflow.numerics import EXACT, Precision, derivatives_wanted
@@ -174,7 +172,8 @@ class WindowMixture(Bijector):
         return self._averages(level, around.values.to(level), around)
 
     def averages_in_cube(self, x: Tensor, context: Context) -> Tensor:
-        """The same of pixels in cube coordinates, and in these, each in the middle of its level."""
+        """The same of pixels [R, C] in cube coordinates, and in these, each in the middle of its
+        level; the context as for `transform`."""
         average = self._averages(_levels(x), _levels(context.values), context).T
         return _with_fraction(average, torch.full_like(average, 0.5)).T
 
@@ -242,6 +241,39 @@ class WindowMixture(Bijector):
             known[one] = (found - of.centre) / of.unit
         params = _shifted(given, factors, (level - units.centre) / units.unit)
         return level.T, level_log_prob(level.long(), params, units, tables).sum(0)
+
+    def denoised(self, level: Tensor, noise: float, around: Context) -> Tensor:
+        """Means of bytes, given measurements of them with Gaussian errors: channel by channel, of
+        p(x) exp(−(x − measured)²/2σ²), rounded.
+
+        Args:
+            level: What was measured, [R, C].
+            noise: The standard error σ, in grey levels.
+            around: As for `level_log_prob`.
+
+        Returns:
+            Bytes [R, C].
+        """
+        given, factors, units = self._given(around, own=level)
+        measured = level.T.to(given.dtype)
+        known, found = torch.zeros_like(measured), []
+        reach = min(math.ceil(3 * noise), LEVELS - 1)
+        apart = torch.arange(-reach, reach + 1, device=level.device)[:, None].to(given.dtype)
+        count = len(apart)
+        for channel in range(self.channels):
+            one = slice(channel, channel + 1)
+            params, of = _shifted(given, factors, known)[one], of_some(units, one)
+            every: Measured = type(of)(*(unit.repeat(1, count) for unit in of))
+            levels = measured[one] + apart  # [levels, R]
+            table = Tables(*(t[one] for t in self._tables(given.dtype)))
+            place = levels.clamp(0, LEVELS - 1).long().view(1, -1)
+            log_p = level_log_prob(place, params.repeat(1, 1, count), every, table).view_as(levels)
+            log_p = log_p - apart**2 / (2 * noise**2)
+            log_p = log_p.masked_fill((levels < 0) | (levels >= LEVELS), -torch.inf)
+            mean = (log_p.softmax(0) * levels).sum(0, keepdim=True).round()
+            found.append(mean)
+            known[one] = (mean - of.centre) / of.unit
+        return torch.cat(found).T
 
     def places(self, level: Tensor, around: Context) -> Tensor:
         """Where in their distributions the bytes of some sites lie, from which `draw_levels` would
@@ -368,7 +400,7 @@ class WindowMixture(Bijector):
         if self.square.average is not None:
             average = level.T.unflatten(0, (-1, self.channels))[self.square.average].T
             n = 4
-            if isinstance(count, Tensor):  # an edge cuts squares of which a pixel is missing
+            if isinstance(count, Tensor):  # where a pixel is missing, an edge cuts the square
                 n = torch.where(count < len(self.square.known), 2, 4).to(level.dtype)
         assert average is not None
         least, left = n * average.T - n // 2 - total, n - count
@@ -444,42 +476,3 @@ def _levels(d: Tensor) -> Tensor:
     level = x.detach().floor()
     level = level - LEVELS * (level / LEVELS).floor()  # faster than `torch.where`
     return level + (x - x.detach()) if derivatives_wanted(d) else level
-
-
-class WindowNetwork(nn.Module):
-    """Linear, SiLU, residual blocks h + SiLU(linear h), linear; the last layer is 0 at the start.
-
-    Args:
-        seen: Numbers that it sees.
-        hidden: Width w.
-        blocks: Residual blocks.
-        params: Numbers that it gives.
-    """
-
-    precision: Precision = EXACT
-
-    def __init__(self, seen: int, hidden: int, blocks: int, params: int) -> None:
-        super().__init__()
-        self.first = nn.Linear(seen, hidden)
-        inner = [nn.Linear(hidden, hidden) for _ in range(blocks)]
-        self.blocks = nn.ModuleList(inner)
-        self.last = nn.Linear(hidden, params)
-        for layer in (self.first, *inner):
-            nn.init.normal_(layer.weight, std=layer.in_features**-0.5)
-            nn.init.zeros_(layer.bias)
-        for parameter in self.last.parameters():
-            nn.init.zeros_(parameter)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x.to(self.precision.networks or x.dtype)
-        place = not torch.is_grad_enabled()  # what is in place needs less memory, and time
-        h = F.silu(linear(self.first, x), inplace=place)
-        for block in self.blocks:
-            new = F.silu(linear(cast(nn.Linear, block), h), inplace=place)
-            h = h.add_(new) if place else h + new
-        return linear(self.last, h)
-
-    def hidden_matrices(self) -> list[Tensor]:
-        """As for `Bijector.hidden_matrices`."""
-        layers = [self.first, *cast(Iterable[nn.Linear], self.blocks)]
-        return [layer.weight for layer in layers]

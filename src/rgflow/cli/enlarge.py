@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from functools import cache
+from typing import TYPE_CHECKING
 
-from rgflow.checks import check_name
+from rgflow.checks import check_at_least
 from rgflow.cli.parsing import Parser, most, outputs, parse
 from rgflow.files import expanded
 from rgflow.outputs import Source, check_space, keeping
 from rgflow.text import say, share_bar
+
+if TYPE_CHECKING:
+    from rgflow.flow import Flow
 
 MAX_RESULT = 250_000_000
 """Maximum number of pixels of a result, unless --limit is higher: 3 GB of memory."""
@@ -18,14 +24,33 @@ def run(arguments: Sequence[str]) -> None:
     """Parse, enlarge and write; a `ValueError` says a user's mistake."""
     options = Parser(
         "enlarge",
-        "Enlarge pictures of any size. Their pixels are kept, and the model adds finer levels: "
-        "the expected ones or, with --temperature, samples. After an interruption the same command "
-        "continues.",
+        "Enlarge pictures of any size. Their pixels are taken as averages of those of the results, "
+        "as cameras and programs make small pictures. New pixels are the expected ones or, with "
+        "--temperature, samples. After an interruption the same command continues.",
         "rgflow enlarge small.png --factor 4 --temperature 0.6",
     )
     options.add_argument("pictures", nargs="+", type=str, help="picture files of any size and mode")
-    options.word("model", "photos", "a model of photographs: its name or folder, or a run")
-    options.whole("factor", 2, "factor by which both edges grow: 2, 4 or 8")
+    options.word(
+        "reduced",
+        None,
+        "how the pictures were made: as averages, or of every second pixel (sites); none: as the "
+        "coarse images of the model, and without one averages",
+        ("averages", "sites"),
+    )
+    options.word(
+        "model",
+        None,
+        "a model of photographs: its name or folder, or a run; none: photos-averages, or photos "
+        "for sites",
+    )
+    options.number("factor", 2, "factor by which both edges grow: at most 8; for sites 2, 4 or 8")
+    options.add_argument(
+        "--noise",
+        type=float | None,
+        default=None,
+        help="standard error of the pixels in grey levels, within which they may move before they "
+        "are enlarged; none: 0, and for a JPEG what its compression explains",
+    )
     options.add_argument(
         "--temperature", type=float | None, default=None, help="sample the finer levels at this T"
     )
@@ -38,13 +63,24 @@ def run(arguments: Sequence[str]) -> None:
     import torch
 
     from rgflow import trained
-    from rgflow.photographs.enlarging import FACTORS, enlarge
+    from rgflow.photographs.denoising import denoise
+    from rgflow.photographs.enlarging import check_factor, enlarge
     from rgflow.photographs.pictures import LOSSLESS, MAX_PIXELS, named, read, write
     from rgflow.training.optimisation import prepare_machine
 
-    check_name("--factor", str(settings.factor), [str(factor) for factor in FACTORS])
+    if settings.noise is not None:
+        check_at_least("--noise", settings.noise, 0)
     prepare_machine()
-    flow = trained.load(settings.model).flow
+    usual = "photos" if settings.reduced == "sites" else "photos-averages"
+    flow = trained.load(settings.model or usual).flow
+    averages = flow.config.geometry.averages
+    if settings.reduced not in (None, "averages" if averages else "sites"):
+        raise ValueError(
+            f"Expected a model whose coarse images are {settings.reduced}; those of "
+            f"{settings.model} are {'averages' if averages else 'sites'}: leave out --reduced, or "
+            f"use another --model."
+        )
+    check_factor(flow, settings.factor)
     pixels = most(settings, MAX_PIXELS)
 
     def names(number: int) -> list[str]:
@@ -54,7 +90,7 @@ def run(arguments: Sequence[str]) -> None:
     def work(source: Source) -> None:
         path = source.path
         picture = read(path, settings.background, most=pixels)
-        height, width = (settings.factor * size for size in picture.size)
+        height, width = (round(settings.factor * size) for size in picture.size)
         largest = max(pixels, MAX_RESULT)
         if height * width > largest:
             raise ValueError(
@@ -63,9 +99,17 @@ def run(arguments: Sequence[str]) -> None:
             )
         results.check(named(picture.image, source.out(f"*{path.suffix}")))
         image = torch.from_numpy(picture.pixels(flow.config.channels))
-        check_space(source.folder, 2 * settings.factor**2 * image.nbytes)
+        check_space(source.folder, 2 * math.ceil(settings.factor) ** 2 * image.nbytes)
         source.folder.mkdir(parents=True, exist_ok=True)
         keep = source.out(f".*.{source.key[:16]}.kept")
+        # Half of the rounding error of coefficients, as most of these are 0 anyway; chosen on
+        # photographs of wallpapers.
+        noise = picture.loss / 2 if settings.noise is None else settings.noise
+        if noise:
+            with share_bar(f"{path.name}, noise") as progress:
+                three = image.expand(3, -1, -1)  # which photos has
+                image = denoise(photos(), three, noise, progress=progress)[: len(image)]
+            say(f"{path.name}: its pixels moved within a standard error of {noise:.1f} levels.")
         with share_bar(path.name) as progress, keeping(keep):
             large = enlarge(
                 flow,
@@ -76,11 +120,15 @@ def run(arguments: Sequence[str]) -> None:
                 keep=keep,
                 progress=progress,
             )
-            out = picture.enlarged(large.cpu().numpy(), averages=flow.config.geometry.averages)
+            out = picture.enlarged(large.cpu().numpy(), averages=averages)
             for note in out.notes:
                 say(f"{path.name}: {note}.")
             written = write(out.image, named(out.image, source.out(f"*{path.suffix}")))
         say(f"{path.name}: {width}×{height} pixels; see {written.name} in {written.parent}.")
+
+    @cache
+    def photos() -> Flow:
+        return trained.load("photos").flow
 
     groups = [[expanded(name)] for name in settings.pictures]
     results = outputs(settings, groups, trained.fingerprint(flow))

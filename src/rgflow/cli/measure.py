@@ -29,7 +29,7 @@ def run(arguments: Sequence[str]) -> None:
     options.whole(
         "reference",
         4000,
-        "number of reference fields, from HMC or, for the Ising model, clusters; 0: none",
+        "number of reference fields, from HMC or, for spins, clusters or the heat bath; 0: none",
         least=0,
     )
     options.whole("seed", 0, "seed of all randomness", least=0)

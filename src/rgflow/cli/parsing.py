@@ -65,7 +65,7 @@ class Parser(ArgumentParser):
     def number(
         self,
         name: str,
-        default: float,
+        default: float | None,
         help: str,
         least: float = -math.inf,
         most: float = math.inf,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rgflow.checks import check_name
-from rgflow.cli import regions
+from rgflow.cli import adapting, regions
 from rgflow.cli.parsing import Parser, most, outputs, parse
 from rgflow.files import expanded
 from rgflow.outputs import check_space
@@ -48,6 +48,9 @@ def run(arguments: Sequence[str]) -> None:
         0,
         1,
     )
+    what = "seconds in which the model learns the picture; by default some, at most 20; 0: none"
+    options.number("adapt", None, what, 0.0)
+    adapting.add_keep(options)
     options.whole("sweeps", 4, "number of times every missing pixel is estimated")
     options.whole("completions", 0, "number of possible completions to sample as well", least=0)
     options.whole("particles", 32, "number of particles for --completions", least=2)
@@ -59,6 +62,7 @@ def run(arguments: Sequence[str]) -> None:
     if settings.mask and settings.box:
         raise ValueError("Expected --mask or --box; got both: leave one out.")
     regions.check(settings, len(settings.pictures))
+    keep = adapting.check_keep(settings, len(settings.pictures))
 
     from rgflow import trained
     from rgflow.photographs.examples import EXAMPLES, damaged
@@ -92,7 +96,7 @@ def run(arguments: Sequence[str]) -> None:
             write(picture.image, source.out("damaged-*.png"))
         else:
             picture = read(source.path, settings.background, most=most(settings, MAX_PIXELS))
-        _repair(flow, results, source, picture, settings)
+        _repair(flow, results, source, picture, settings, keep)
 
     results = outputs(settings, groups, trained.fingerprint(flow))
     with results.guarded():
@@ -100,16 +104,21 @@ def run(arguments: Sequence[str]) -> None:
 
 
 def _repair(
-    flow: Flow, results: Outputs, source: Source, picture: Picture, settings: Namespace
+    flow: Flow,
+    results: Outputs,
+    source: Source,
+    picture: Picture,
+    settings: Namespace,
+    keep: Path | None,
 ) -> None:
-    """Repair one picture, and write it."""
+    """Repair one picture, and write it; the model that has learned it goes to `keep`."""
     import torch
     from PIL import Image
 
     from rgflow.figures.repair import before_after
     from rgflow.photographs.damage import find_damage
     from rgflow.photographs.pictures import named, write
-    from rgflow.photographs.restoring import MAX_COMPLETED_PIXELS, restore
+    from rgflow.photographs.restoring import MAX_COMPLETED_PIXELS
 
     start, path = time.perf_counter(), source.path
     target = named(picture.image, source.out(f"*{path.suffix}"))
@@ -141,8 +150,9 @@ def _repair(
                 f"Expected at most {MAX_COMPLETED_PIXELS:,} missing pixels for --completions; got "
                 f"{int(hole.sum()):,}: mark less."
             )
-        shown.update(task, description=f"{path.name}, repairing")
-        whole = restore(flow, image, hole, sweeps=settings.sweeps, progress=progress)
+    whole, learned = adapting.restored(flow, image, hole, settings, path.name)
+    if keep:
+        learned.save_pretrained(keep)
     written.insert(0, write(picture.replaced(whole.cpu().numpy(), hole), target))
     compared = source.out("*-before-after.png")
     written.append(write(before_after(image, whole.cpu(), hole), compared))

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from rgflow.cli import adapting
 from rgflow.cli.parsing import Parser, most, parse
 from rgflow.files import expanded
 from rgflow.outputs import LeftOutError, Outputs
@@ -44,6 +45,14 @@ def run(arguments: Sequence[str]) -> None:
         [],
         "also list the sizes of the same pixels in these codecs: png, webp, jpegxl; or all",
     )
+    options.whole(
+        "adapt",
+        0,
+        "let the model learn each picture while it is scored, as a decoder could: how often every "
+        "pixel is learned, on average; 4 takes about ten times as long as scoring",
+        least=0,
+    )
+    adapting.add_keep(options)
     settings = parse(options, arguments)
     out = expanded(settings.out) if settings.out else None
 
@@ -62,6 +71,10 @@ def run(arguments: Sequence[str]) -> None:
     from rgflow.photographs.scoring import check_windows
     from rgflow.training.optimisation import prepare_machine
 
+    places = shards(settings.paths, settings.download)
+    keep = adapting.check_keep(settings, sum(len(shard.files) for shard in places))
+    if keep and out:
+        raise ValueError("Expected --keep without --out, whose rows are made once; got both.")
     prepare_machine()
     flow = trained.load(settings.model).flow
     check_windows(flow)
@@ -71,10 +84,12 @@ def run(arguments: Sequence[str]) -> None:
     work = Work(
         flow=flow,
         model=settings.model,
-        shards=shards(settings.paths, settings.download),
+        shards=places,
         background=settings.background,
         codecs=codecs,
         most=most(settings, MAX_PIXELS),
+        passes=settings.adapt,
+        keep=keep,
         folder=out.with_name(f"{out.name}.parts") if out else None,
     )
     with ExitStack() as stack:

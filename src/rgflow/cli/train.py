@@ -12,7 +12,7 @@ from rgflow.config.earlier import training_of_earlier
 from rgflow.files import absolute, expanded, to_yaml
 from rgflow.kinds import options_of
 from rgflow.objectives import Objective
-from rgflow.presets import PRESETS
+from rgflow.presets import CONTINUED, PRESETS
 from rgflow.reading import DamagedError, json_in, read_yaml, yaml_in
 from rgflow.text import say
 
@@ -61,8 +61,8 @@ def run(arguments: Sequence[str]) -> None:
     named = parse(options, [word for word in arguments if word != "--print_config"])
     given |= {name: named[name] for name in OTHERS if named[name]}
     told = {name: value for some in (*files, given) for name, value in some.items()}
-    preset, out, pretrained, data = map(told.get, (*OTHERS, "pretrained", "data"))
-    config = _begin(preset, pretrained, data or "")
+    preset, out, data = map(told.get, (*OTHERS, "data"))
+    config = _begin(preset, told.get("pretrained", ""), data or "")
     for some in (*files, given):
         config = config.changed({name: x for name, x in some.items() if name not in OTHERS})
     if shown:
@@ -93,11 +93,12 @@ OF_OPTIMISER = (
 
 def _begin(preset: str | None, pretrained: str | None, data: str) -> TrainConfig:
     """Initial settings: a preset's, with the flow of the pretrained model if there is one; without
-    a preset, the settings of that model's training.
+    a preset, the settings of that model's training. Pictures of a folder are learned from where
+    `photos` ends, if the preset is of photographs and no other start is given.
 
     Args:
         preset: Its name, if one is given.
-        pretrained: The model, if one is given.
+        pretrained: The model, if one is given; none: new weights.
         data: The data set, if one is given; if it isn't the model's, nothing that belongs to that
             is taken over.
 
@@ -108,6 +109,9 @@ def _begin(preset: str | None, pretrained: str | None, data: str) -> TrainConfig
     if preset:
         check_name("preset", preset, PRESETS)
         config = PRESETS[preset]
+    own = data.startswith("folder:")
+    if preset and own and config.model.learns_patches and pretrained == "":
+        pretrained = "photos"
     if not pretrained:
         return config
 
@@ -116,19 +120,21 @@ def _begin(preset: str | None, pretrained: str | None, data: str) -> TrainConfig
     found = find(pretrained)
     there = found.past.config
     # What pays differs from machine to machine.
-    config = replace(config, model=replace(found.flow_config, compute_dtype="auto"))
-    if preset:
-        return config
-    if there is None:
-        if not data:
-            raise ValueError(
-                f"Expected a data set to train on, as the model {pretrained} names none: give one "
-                f"with --data, or a preset."
-            )
-        return config
-    same = not data or absolute(data) == absolute(there.data)
-    names = OF_OPTIMISER + (OF_DATA if same else ())
-    return replace(config, **{name: getattr(there, name) for name in names})
+    flow = replace(found.flow_config, compute_dtype="auto")
+    if preset and config.model.learns_patches and flow.learns_patches:
+        of_patch = {name: getattr(config.model, name) for name in ("height", "width", "levels")}
+        flow = replace(flow, **of_patch)
+    config = replace(config, model=flow, pretrained=pretrained)
+    if there and not preset:
+        same = not data or absolute(data) == absolute(there.data)
+        names = OF_OPTIMISER + (OF_DATA if same else ())
+        config = replace(config, **{name: getattr(there, name) for name in names})
+    elif not (preset or data):
+        raise ValueError(
+            f"Expected a data set to train on, as the model {pretrained} names none: give one "
+            f"with --data, or a preset."
+        )
+    return replace(config, **CONTINUED) if own and flow.learns_patches else config
 
 
 def _given(arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:

@@ -13,6 +13,7 @@ from rgflow.config.maps import (
     Map,
     OwnMap,
     SiteMap,
+    StateMap,
     WindowMap,
 )
 from rgflow.config.parts import (
@@ -44,6 +45,7 @@ __all__ = [
     "Pixels",
     "PriorKind",
     "SiteMap",
+    "StateMap",
     "TrainConfig",
     "UniformPixels",
     "WindowMap",

@@ -9,7 +9,7 @@ from rgflow.cells import Geometry
 from rgflow.checks import MAX_BLOCKS, MAX_LEVELS, MAX_SIZE, short
 from rgflow.config.earlier import flow_of_earlier
 from rgflow.config.maps import AffineMap, Map
-from rgflow.config.parts import LaplacePrior, LogitPixels, Pixels, PriorKind
+from rgflow.config.parts import GaussianPrior, LaplacePrior, LogitPixels, Pixels, PriorKind
 from rgflow.geometries import Blocks
 from rgflow.kinds import Config, Size, config
 
@@ -49,8 +49,8 @@ got 'bins'.
     """How the layers of a level are made of cells: blocks, windows, squeeze (that of Real NVP), or
     a class of your own by its import path."""
     map: Map = field(default_factory=AffineMap)
-    """How a cell is mapped: affine, cube, coarse_to_fine, window, site, convolutional (that of Real
-    NVP), or a class of your own by its import path."""
+    """How a cell is mapped: affine, cube, coarse_to_fine, window, site, state, convolutional (that
+    of Real NVP), or a class of your own by its import path."""
     shared: bool = False
     """One set of weights for all levels (scale-invariant); needs equal depths and widths."""
     shared_from: Level = 0
@@ -108,6 +108,23 @@ got 'bins'.
                 f"Expected pixels uniform with the map {self.map.kind}, which works on the levels "
                 f"of pixels; got {type(self.pixels).__name__}."
             )
+        if self.map.states and self.pixels:
+            raise ValueError(
+                f"Expected no pixel map with the map {self.map.kind}, which is of the states of "
+                f"fields; got {type(self.pixels).__name__}: set pixels to none."
+            )
+        exact = getattr(self.geometry, "exact", None)
+        if exact is not None and exact.states != self.map.states:
+            raise ValueError(
+                f"Expected a map of the states {short(exact.states)} of the action that draws the "
+                f"last half; got {short(self.map.states)}, none being all real numbers."
+            )
+        normal = isinstance(self.prior, GaussianPrior) and self.prior.scale in (None, 1.0)
+        if exact is not None and not exact.states and not normal:
+            raise ValueError(
+                f"Expected the prior gaussian of unit variance where the last half is drawn "
+                f"exactly; got {self.prior}."
+            )
         if self.geometry.averages and not (self.map.of_levels and self.map.depth == 1):
             raise ValueError(
                 "Expected the map window, with depth 1, where coarse images are averages, as these "
@@ -138,6 +155,11 @@ got 'bins'.
                 f"Expected depth times blocks to be at most {MAX_BLOCKS} for all levels together; "
                 f"got {deep} times {blocks}."
             )
+
+    @property
+    def learns_patches(self) -> bool:
+        """Whether its weights serve pictures of any size, so that patches of them are learned."""
+        return self.shared and self.geometry.any_size and not self.geometry.periodic
 
     def in_words(self) -> str:
         """The architecture in a phrase.

@@ -1,11 +1,12 @@
 """Maps of cells: which there are, and their options."""
 
 from dataclasses import field, replace
+from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from annotated_types import Ge, Le
+from annotated_types import Ge, Le, Len
 
-from rgflow.checks import MAX_BINS, MAX_SIZE
+from rgflow.checks import MAX_BINS, MAX_SIZE, MAX_STATES, short
 from rgflow.kinds import Kind, Named, PerLevel, Size, config, sizes_in_words
 
 Conditioner = Literal["paper", "released", "trunk"]
@@ -33,6 +34,11 @@ class Map(Kind, family="map"):
         depth = {name: value for name, value in options.items() if name == "depth"}
         own = {name: value for name, value in options.items() if name != "depth"}
         return OwnMap(path=path, own=own, **depth)
+
+    @property
+    def states(self) -> tuple[float, ...]:
+        """The values that a site may have; none: all real numbers."""
+        return ()
 
     def depths(self, levels: int, *, shared: bool = False) -> tuple[int, ...]:
         """The depth of every level, level 0 first.
@@ -216,6 +222,34 @@ class SiteMap(Networks, kind="site"):
     """Bins of each spline."""
     odd: bool = False
     """Whether maps are odd functions, so that a field and its negative have the same density."""
+
+
+@config
+class StateMap(Networks, kind="state"):
+    """Exact probabilities of the states of one site, given those around it
+    (`rgflow.bijectors.SiteStates`); for fields of spins, with the geometry windows."""
+
+    depth: PerLevel = field(default=1, init=False)
+    hidden: PerLevel = 64
+    blocks: Size = 1
+    spins: Annotated[tuple[float, ...], Len(2, MAX_STATES)] = (-1.0, 1.0)
+    """The values that a site may have, in order."""
+    symmetry: Literal["none", "cyclic", "reversal"] = "none"
+    """Symmetry of the probabilities: that of states where each becomes the next one and the last
+    the first, or of up to three states in reverse order."""
+
+    @property
+    def states(self) -> tuple[float, ...]:
+        return self.spins
+
+    def __post_init__(self) -> None:
+        if any(a >= b for a, b in pairwise(self.spins)):
+            raise ValueError(f"Expected states in order, each once; got {short(self.spins)}.")
+        if self.symmetry == "reversal" and len(self.spins) > 3:
+            raise ValueError(
+                f"Expected at most three states for the symmetry reversal; got {len(self.spins)}: "
+                f"set symmetry to none."
+            )
 
 
 @config

@@ -1,6 +1,6 @@
 """What a training run is made of."""
 
-from dataclasses import field
+from dataclasses import field, replace
 from typing import Annotated, Any, Literal, Self
 
 from annotated_types import Ge, Gt, Lt, MinLen
@@ -33,10 +33,12 @@ class TrainConfig(Config):
     train_levels: Annotated[tuple[NotNegative, ...], MinLen(1), IN_ORDER] | None = None
     """Levels whose weights are trained; the others keep their initial weights. None: all."""
     objective: Objective = field(default_factory=MaximumLikelihood)
-    """What a step minimises: likelihood, or a class of your own by its import path."""
+    """What a step minimises: likelihood, or a class of your own by its import path. An action that
+    draws the last half exactly (`rgflow.geometries.Windows`) is always that of the objective."""
     data: str = "msds1"
     """Data set: msds1, msds2, patches (of photographs), patches:NAME (tested on the photograph
-    NAME), wallpapers, cifar10, celeba, chairs, folder:PATH for a tree of pictures, npz:PATH,
+    NAME), wallpapers, cifar10, celeba, chairs, folder:PATH for a tree of pictures (flows of
+    photographs learn patches of them), npz:PATH,
     fields:PATH for real-valued fields, hf:NAME_OR_PATH (Hugging Face datasets), stream:PATH (random
     crops of the pictures in Parquet or WebDataset shards, read in a stream without a cache), one of
     your own by its import path, or none if the objective needs no data."""
@@ -100,6 +102,9 @@ class TrainConfig(Config):
     """Seconds between two validations, each with a sample grid and a checkpoint."""
     validate_count: Positive = 500
     """Number of validation images."""
+    patience: Positive | None = None
+    """Number of validations in a row without a new best after which the run ends; none: the budget
+    is used up."""
     keep: Positive = 2
     """Number of checkpoints to keep, the newest ones; the best model is kept as well."""
     seed: NotNegative = 0
@@ -115,6 +120,10 @@ class TrainConfig(Config):
         return super().from_dict(training_of_earlier(values))
 
     def __post_init__(self) -> None:
+        action, model = getattr(self.objective, "action", None), self.model
+        if action is not None and getattr(model.geometry, "exact", None) not in (None, action):
+            geometry = model.geometry.changed({"exact": action})
+            object.__setattr__(self, "model", replace(model, geometry=geometry))
         if self.optimizer == "muon" and not self.model.map.has_matrices:
             raise ValueError(
                 f"Expected optimizer adamw for the map {self.model.map.kind}, whose layers are "

@@ -10,6 +10,7 @@ from rgflow.checks import short, unknown_name
 from rgflow.config import TrainConfig
 from rgflow.data import (
     cache,
+    faces,
     fields,
     folder,
     hugging_face,
@@ -52,6 +53,8 @@ def find_source(request: Request) -> Source:
 SOURCES: dict[str, Callable[[Request], Source]] = {
     "msds1": msds.source,
     "msds2": msds.source,
+    "faces": faces.source,
+    "faces:correlated": faces.source,
     "patches": patches.source,
     "patches:NAME": patches.source,
     "wallpapers": wallpapers.source,
@@ -94,14 +97,15 @@ def load(
     crop: int | None = None,
     data_root: str | None = None,
     download: bool = False,
+    patches: bool = False,
     progress: bool = True,
 ) -> Images:
     """Load a data set, making or decoding it first if the cache doesn't hold it.
 
     Args:
-        name: `msds1`, `msds2`, `patches`, `patches:NAME` to test on the photograph NAME,
-            `wallpapers`, `cifar10`, `celeba`, `chairs`, `folder:PATH` for the PNG, JPEG
-            and WebP files below PATH, `npz:PATH`, `fields:PATH`, `hf:NAME_OR_PATH`,
+        name: `msds1`, `msds2`, `faces`, `faces:correlated`, `patches`, `patches:NAME` to test on
+            the photograph NAME, `wallpapers`, `cifar10`, `celeba`, `chairs`, `folder:PATH` for the
+            PNG, JPEG and WebP files below PATH, `npz:PATH`, `fields:PATH`, `hf:NAME_OR_PATH`,
             `stream:PATH` for some crops of the pictures in shards, or one of your own by its import
             path (`register`).
         split: `train`, `validation` or `test`; no image is in two of them.
@@ -110,13 +114,15 @@ def load(
         channels: 3 for colour, 1 for grey; any number for fields.
         count: only the first so many images, or what there are; by default all there are, and of
             MSDS the paper's 90,000 for training and 10,000 for testing, and 5,000 for
-            validation; of `patches` 50,000, 2,000 and 1,000.
+            validation; of `patches` 50,000, 2,000 and 1,000; of faces 50,000, 5,000 and 2,000.
         seed: of the sets made at random; the others are split in one way, whatever the seed.
         crop: cut the centre `crop` x `crop` pixels out of each image first; by default 148 of
             `celeba`, 300 of `chairs`, and nothing of the others.
         data_root: the folder with the official files of `cifar10`, `celeba` or `chairs`;
             by default `downloads` in the cache folder.
         download: whether `hf:NAME` may be fetched from the network.
+        patches: cut patches from the pictures of `folder:PATH` instead of resizing each to one
+            image; as many as of `patches`, and other sets stay as they are.
         progress: show a bar on standard error, or a line now and then if that is no terminal.
 
     Raises:
@@ -139,7 +145,8 @@ def load_for(
     name: str | None = None,
     progress: bool = True,
 ) -> Images:
-    """The images of one split for a training run: its data set, in the size of its flow.
+    """The images of one split for a training run: its data set, in the size of its flow; of a
+    folder, patches if the flow serves pictures of any size.
 
     Args:
         config: The run's settings.
@@ -159,5 +166,6 @@ def load_for(
         crop=config.crop if name in (None, config.data) else None,
         data_root=config.data_root,
         download=config.download,
+        patches=model.learns_patches,
         progress=progress,
     )

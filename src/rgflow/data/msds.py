@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator
 from typing import Literal, TypeAlias, cast
 
 import numpy as np
-from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from rgflow.data.drawn import drawn, uniform
 from rgflow.data.images import Array, Pixels
-from rgflow.data.source import SPLITS, Chunk, Request, Source, Split, processors
+from rgflow.data.source import SPLITS, Chunk, Request, Source, Split
 
 Kind: TypeAlias = Literal["msds1", "msds2"]
 Labels: TypeAlias = dict[str, Array]
@@ -102,24 +102,15 @@ def stream(
     if kind not in KINDS:
         raise ValueError(f"Expected kind to be msds1 or msds2; got {kind!r}.")
     Request(name=kind, split=split, count=count, seed=seed)
-    if workers is None:
-        workers = min(processors(), count // WORTH_A_PROCESS)
     batches = (
         sample(kind, min(chunk, count - first), split=split, seed=seed, start=first)
         for first in range(0, count, chunk)
     )
-    if workers == 0:
-        return map(_drawn, batches)
-    # joblib's processes don't run the user's script again, as those of multiprocessing would.
-    made: Iterator[Chunk] = Parallel(workers, return_as="generator")(map(delayed(_drawn), batches))
-    return made
+    return drawn(_chunk, batches, workers, count // WORTH_A_PROCESS)
 
 
 def sample(kind: Kind, count: int, *, split: Split, seed: int, start: int) -> Labels:
     """Draw the labels of images `start` to `start + count` (described at `stream`).
-
-    All numbers come from one counter-based generator. Image n owns blocks 25n + 1 to 25n + 25 of
-    four numbers each, so those before it needn't be drawn.
 
     Args:
         kind: As of `stream`.
@@ -131,10 +122,8 @@ def sample(kind: Kind, count: int, *, split: Split, seed: int, start: int) -> La
     >>> sample("msds1", 2, split="test", seed=0, start=0)["base_colour"].shape
     (2, 3)
     """
-    key = np.array([seed, KINDS.index(kind) * len(SPLITS) + SPLITS.index(split)], np.uint64)
-    # The raw 64-bit stream is the part of NumPy's random numbers that never changes.
-    raw = np.random.Philox(key=key, counter=start * DRAWS // 4).random_raw(count * DRAWS)
-    u = ((raw >> np.uint64(11)) * 2.0**-53).reshape(count, DRAWS)  # uniform in [0, 1)
+    of = KINDS.index(kind) * len(SPLITS) + SPLITS.index(split)
+    u = uniform(seed, of, start, count, DRAWS)
 
     cell = u[:, :96].reshape(count, 4, 4, 6)
     i, j = np.arange(4)[:, None], np.arange(4)
@@ -179,7 +168,7 @@ def draw(ovals: NDArray[np.float32]) -> Pixels:
     return images
 
 
-def _drawn(labels: Labels) -> Chunk:
+def _chunk(labels: Labels) -> Chunk:
     return Chunk(draw(labels["ovals"]), labels)
 
 

@@ -35,6 +35,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
+from PIL import Image
 
 from rgflow.checks import check_name
 from rgflow.data.decoding import Target, open_picture
@@ -67,6 +68,8 @@ Picked: TypeAlias = tuple[Pixels, tuple[int, int, int, int]]
 """A patch [H, W, C], and its labels."""
 CHUNK = 500
 """Patches that are made together."""
+MIN_SHORTER_SIDE = 128
+"""Pixels of the shorter side, so that a picture isn't reduced to a stamp."""
 
 
 class Region(NamedTuple):
@@ -246,6 +249,47 @@ def _place(u: float, regions: Sequence[Region], height: int, width: int) -> tupl
             return region.top + row, region.left + column
         place -= number
     raise AssertionError(u)
+
+
+def reductions(image: Image.Image, request: Request, first: int = 1) -> list[tuple[int, Pixels]]:
+    """A picture in several sizes for patches, each with the edge of the squares that are averaged,
+    [h, w, C]: `first`, and 2 and 4 times that, unless too little remains.
+
+    >>> image = Image.new("RGB", (600, 300))
+    >>> [(s, pixels.shape) for s, pixels in reductions(image, Request(name="folder:~/cats"))]
+    [(1, (300, 600, 3)), (2, (150, 300, 3))]
+    """
+    image = image.convert("L" if request.channels == 1 else "RGB")
+    least = max(MIN_SHORTER_SIDE, request.height, request.width)
+    found: list[tuple[int, Pixels]] = []
+    for scale in (first, 2 * first, 4 * first):
+        reduced = image.reduce(scale)
+        if min(reduced.size) >= least or not found:
+            pixels = np.asarray(reduced)
+            found.append((scale, pixels.reshape(*pixels.shape[:2], request.channels)))
+    return found
+
+
+def anywhere(
+    number: int, sizes: Sequence[tuple[int, Pixels]], request: Request, random: np.random.Generator
+) -> Callable[[int], Picked]:
+    """Picks patches of a picture, for `cut`: size and place are uniform.
+
+    Args:
+        number: Of the picture, a label of its patches.
+        sizes: The picture in several sizes, each with its scale, as `reductions` gives them.
+        request: Which patches are asked for.
+        random: Source of randomness.
+    """
+
+    def pick(_: int) -> Picked:
+        scale, pixels = sizes[int(random.integers(len(sizes)))]
+        row = int(random.integers(pixels.shape[0] - request.height + 1))
+        column = int(random.integers(pixels.shape[1] - request.width + 1))
+        part = pixels[row : row + request.height, column : column + request.width]
+        return part, (number, scale, row, column)
+
+    return pick
 
 
 def averaged(pixels: Pixels, scale: int) -> Pixels:

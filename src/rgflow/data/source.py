@@ -51,6 +51,7 @@ class Request:
     crop: int | None = None
     data_root: str | None = None
     download: bool = False
+    patches: bool = False
     progress: bool = True
 
     def __post_init__(self) -> None:

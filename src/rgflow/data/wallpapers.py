@@ -14,8 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from rgflow.data.decoding import Target, open_picture
-from rgflow.data.images import Pixels
-from rgflow.data.patches import Picked, cut
+from rgflow.data.patches import MIN_SHORTER_SIDE, anywhere, cut, reductions
 from rgflow.data.source import SPLITS, Chunk, Request, Source, Split
 
 _BUDGIE = "backgrounds/budgie"
@@ -64,8 +63,6 @@ HELD_OUT: dict[int, Split] = {3: "validation", 7: "test"}
 """Splits of the photographs by their number modulo 8; all others are learned."""
 MAX_SHORTER_SIDE = 1200
 """Pixels of the shorter side: larger photographs, such as of telephones, are soft at full size."""
-MIN_SHORTER_SIDE = 128
-"""Pixels of the shorter side, so that a photograph isn't reduced to a stamp."""
 
 
 def source(request: Request) -> Source:
@@ -120,31 +117,10 @@ def _digest(path: Path) -> str:
 
 def _stream(files: Sequence[tuple[int, Path]], request: Request, count: int) -> Iterator[Chunk]:
     """Cut the patches: photograph, size and place are uniform among those that there are."""
-    pictures = [(number, reductions(path, request)) for number, path in files]
     random = np.random.default_rng((request.seed, SPLITS.index(request.split)))
-
-    def pick(_: int) -> Picked:
-        number, sizes = pictures[random.integers(len(pictures))]
-        scale, pixels = sizes[random.integers(len(sizes))]
-        row = int(random.integers(pixels.shape[0] - request.height + 1))
-        column = int(random.integers(pixels.shape[1] - request.width + 1))
-        part = pixels[row : row + request.height, column : column + request.width]
-        return part, (number, scale, row, column)
-
-    return cut(count, pick)
-
-
-def reductions(path: Path, request: Request) -> list[tuple[int, Pixels]]:
-    """A photograph in all its sizes in which patches fit, each with the edge of the squares that
-    were averaged, [h, w, C]."""
-    image = open_picture(path).convert("L" if request.channels == 1 else "RGB")
-    shorter = min(image.size)
-    least = max(MIN_SHORTER_SIDE, request.height, request.width)
-    first = -(-shorter // MAX_SHORTER_SIDE)
-    found: list[tuple[int, Pixels]] = []
-    for scale in (first, 2 * first, 4 * first):
-        reduced = image.reduce(scale)
-        if min(reduced.size) >= least or not found:
-            pixels = np.asarray(reduced)
-            found.append((scale, pixels.reshape(*pixels.shape[:2], request.channels)))
-    return found
+    pictures = []
+    for number, path in files:
+        image = open_picture(path)
+        first = -(-min(image.size) // MAX_SHORTER_SIDE)
+        pictures.append(anywhere(number, reductions(image, request, first), request, random))
+    return cut(count, lambda k: pictures[random.integers(len(pictures))](k))

@@ -1,6 +1,6 @@
 """References for flows of lattice fields, and error analysis.
 
-Exact ln Z, Hamiltonian Monte Carlo for any action, a cluster algorithm for the Ising model,
+Exact ln Z, Hamiltonian Monte Carlo for any action, clusters and the heat bath for spins,
 autocorrelation times and the jackknife. Lattices are periodic; J = 1 and k = 1.
 """
 

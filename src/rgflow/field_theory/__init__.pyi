@@ -1,11 +1,11 @@
-from .clusters import dual_fields as dual_fields
+from .clusters import heat_bath as heat_bath
+from .clusters import potts as potts
 from .clusters import swendsen_wang as swendsen_wang
 from .exact import CRITICAL_TEMPERATURE as CRITICAL_TEMPERATURE
 from .exact import Ising as Ising
-from .exact import dual_couplings as dual_couplings
 from .exact import gaussian_log_z as gaussian_log_z
 from .exact import ising as ising
-from .exact import ising_dual_log_z as ising_dual_log_z
+from .exact import transfer as transfer
 from .monte_carlo import FieldChains as FieldChains
 from .monte_carlo import hmc as hmc
 from .statistics import AutocorrelationTime as AutocorrelationTime

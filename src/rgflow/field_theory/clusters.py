@@ -1,22 +1,20 @@
-"""The Ising model in two dimensions by Swendsen and Wang, and its continuous dual.
+"""Markov chains of spins in two dimensions: clusters, and the heat bath.
 
-Clusters of equal spins flip as a whole (Swendsen and Wang, Physical Review Letters 58, 86, 1987),
-so draws decorrelate fast even at the critical temperature, and take both signs in both phases.
+Clusters of equal spins change as a whole (Swendsen and Wang, Physical Review Letters 58, 86, 1987),
+so draws decorrelate fast even at the critical temperature, and take all colours in both phases.
 
-Letters in shapes: K chains; L rows and columns; N configurations.
+Letters in shapes: K chains; L rows and columns; q states.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
-import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
-from torch import Tensor
 
-from rgflow.checks import MAX_SIZE, check_at_least, check_whole
-from rgflow.field_theory.exact import MIN_TEMPERATURE, dual_couplings
+from rgflow.checks import MAX_SIZE, MAX_STATES, check_at_least, check_whole
+from rgflow.field_theory.exact import MIN_TEMPERATURE, Array
 
 Spins = NDArray[np.int8]
 
@@ -55,69 +53,144 @@ def swendsen_wang(
         >>> spins.shape, spins.dtype
         ((50, 2, 8, 8), dtype('int8'))
     """
-    check_whole("length", length, 2, MAX_SIZE)
     check_at_least("temperature", temperature, MIN_TEMPERATURE)
+    found = potts(
+        length, temperature / 2, 2, chains=chains, sweeps=sweeps, warm_up=warm_up, seed=seed
+    )
+    return (2 * spins - 1 for spins in found)
+
+
+def potts(
+    length: int,
+    temperature: float,
+    colours: int,
+    *,
+    chains: int = 16,
+    sweeps: int = 1000,
+    warm_up: int = 100,
+    seed: int = 0,
+) -> Iterator[Spins]:
+    """Draw configurations of the Potts model, E = −Σ δ(s, s'); the same for its spins 0 to q − 1.
+
+    Args:
+        length: L, at least 2.
+        temperature: T, at least 0.005.
+        colours: q.
+        chains: K; all others are as for `swendsen_wang`.
+        sweeps: Number of draws.
+        warm_up: Updates before the first.
+        seed: Seed.
+
+    Raises:
+        ValueError: If a number is out of range.
+
+    Example:
+        >>> spins = next(potts(8, 0.5, 3, chains=2))
+        >>> spins.shape, bool((spins < 3).all())
+        ((2, 8, 8), True)
+    """
+    check_at_least("temperature", temperature, MIN_TEMPERATURE / 2)
+    check_whole("colours", colours, 2, MAX_STATES)
+
+    def update(spins: Spins, random: np.random.Generator) -> Spins:
+        """Bonds between equal neighbours with probability 1 − exp(−1/T); a colour per cluster."""
+        sites = np.arange(spins.size).reshape(spins.shape)
+        bonded = -np.expm1(-1 / temperature)
+        bonds = []
+        for axis in (1, 2):
+            bond = spins == np.roll(spins, -1, axis)
+            bond &= random.random(spins.shape) < bonded
+            bonds.append((sites[bond], np.roll(sites, -1, axis)[bond]))
+        ends = tuple(np.concatenate(one) for one in zip(*bonds, strict=True))
+        graph = csr_array((np.ones(len(ends[0]), dtype=np.int8), ends), (spins.size, spins.size))
+        clusters, cluster = connected_components(graph, directed=False)
+        new = random.integers(0, colours, clusters, dtype=np.int8)
+        return new[cluster].reshape(spins.shape)
+
+    return _draws(update, colours, length, chains, sweeps, 1, warm_up, seed)
+
+
+def heat_bath(
+    length: int,
+    temperature: float,
+    alone: Array,
+    pairs: Array,
+    *,
+    chains: int = 16,
+    sweeps: int = 1000,
+    thin: int = 1,
+    warm_up: int = 100,
+    seed: int = 0,
+) -> Iterator[Spins]:
+    """Draw configurations of any spins with E = Σ_x [A(s_x) + Σ_μ B(s_x, s_(x+μ))], by drawing one
+    half of the checkerboard given the other in turn; slow near a transition.
+
+    Args:
+        length: L, even.
+        temperature: T, at least 0.01.
+        alone: A, [q].
+        pairs: B, symmetric, [q, q].
+        chains: K.
+        sweeps: Number of draws.
+        thin: Updates of the whole lattice per draw.
+        warm_up: Updates before the first draw.
+        seed: Seed of all randomness.
+
+    Returns:
+        An iterator over the draws, each of them numbers of states, int8 [K, L, L].
+
+    Raises:
+        ValueError: If a number is out of range.
+
+    Example:
+        >>> spins = np.array([-1, 0, 1])
+        >>> next(heat_bath(4, 1.0, 0.5 * spins**2, -np.outer(spins, spins), chains=2)).shape
+        (2, 4, 4)
+    """
+    check_at_least("temperature", temperature, MIN_TEMPERATURE)
+    if length % 2:
+        raise ValueError(f"Expected an even length for the halves of a checkerboard; got {length}.")
+    halves = np.indices((length, length)).sum(0) % 2 == np.array([0, 1])[:, None, None]
+
+    def update(spins: Spins, random: np.random.Generator) -> Spins:
+        for half in halves:
+            around = [np.roll(spins, d, axis)[:, half] for d in (1, -1) for axis in (1, 2)]
+            energy = alone + sum(pairs[one] for one in around)
+            weight = np.exp((energy.min(-1, keepdims=True) - energy) / temperature).cumsum(-1)
+            u = random.random(weight.shape[:-1]) * weight[..., -1]
+            spins = spins.copy()
+            spins[:, half] = (u[..., None] > weight[..., :-1]).sum(-1)
+        return spins
+
+    return _draws(update, len(alone), length, chains, sweeps, thin, warm_up, seed)
+
+
+def _draws(
+    update: Callable[[Spins, np.random.Generator], Spins],
+    states: int,
+    length: int,
+    chains: int,
+    sweeps: int,
+    thin: int,
+    warm_up: int,
+    seed: int,
+) -> Iterator[Spins]:
+    """Draws of chains that start from random spins."""
+    check_whole("length", length, 2, MAX_SIZE)
     check_whole("chains", chains, 1)
     check_whole("sweeps", sweeps, 1)
+    check_whole("thin", thin, 1)
     check_whole("warm_up", warm_up, 0)
     check_whole("seed", seed, 0)
 
     def draw() -> Iterator[Spins]:
         random = np.random.default_rng(seed)
-        spins = _signs(random, chains * length**2).reshape(chains, length, length)
-        for sweep in range(warm_up + sweeps):
-            spins = _update(spins, temperature, random)
-            if sweep >= warm_up:
-                yield spins
+        spins = random.integers(0, states, (chains, length, length), dtype=np.int8)
+        for _ in range(warm_up):
+            spins = update(spins, random)
+        for _ in range(sweeps):
+            for _ in range(thin):
+                spins = update(spins, random)
+            yield spins
 
     return draw()
-
-
-def _update(spins: Spins, temperature: float, random: np.random.Generator) -> Spins:
-    """Bonds between equal neighbours with probability 1 − exp(−2/T); a new sign per cluster."""
-    sites = np.arange(spins.size).reshape(spins.shape)
-    bonded = -np.expm1(-2 / temperature)
-    bonds = []
-    for axis in (1, 2):
-        bond = spins == np.roll(spins, -1, axis)
-        bond &= random.random(spins.shape) < bonded
-        bonds.append((sites[bond], np.roll(sites, -1, axis)[bond]))
-    ends = tuple(np.concatenate(one) for one in zip(*bonds, strict=True))
-    graph = csr_array((np.ones(len(ends[0]), dtype=np.int8), ends), (spins.size, spins.size))
-    clusters, cluster = connected_components(graph, directed=False)
-    return _signs(random, clusters)[cluster].reshape(spins.shape)
-
-
-def _signs(random: np.random.Generator, n: int) -> Spins:
-    return 2 * random.integers(0, 2, n, dtype=np.int8) - 1
-
-
-def dual_fields(spins: ArrayLike, temperature: float, generator: torch.Generator) -> Tensor:
-    """Draw fields of the Ising model's continuous dual, given its spins, exactly.
-
-    p(x|s) = N(K s, K) with K of `exact.dual_couplings` (Li and Wang 2018, arXiv 1802.02840), by
-    FFT. If the spins are from the Ising model, fields are from S(x) = ½ xᵀK⁻¹x − Σ ln cosh x.
-
-    Args:
-        spins: −1 and 1, [N, L, L].
-        temperature: T of the spins.
-        generator: Source of randomness, on the CPU.
-
-    Returns:
-        Fields, float64 [N, 1, L, L].
-
-    Raises:
-        ValueError: If spins have another shape, or the temperature is out of range.
-
-    Example:
-        >>> spins = next(swendsen_wang(8, 2.0, chains=3))
-        >>> dual_fields(spins, 2.0, torch.Generator().manual_seed(0)).shape
-        torch.Size([3, 1, 8, 8])
-    """
-    s = torch.as_tensor(np.array(spins, dtype=np.float64))
-    if s.ndim != 3 or s.shape[1] != s.shape[2]:
-        raise ValueError(f"Expected spins [N, L, L]; got the shape {list(s.shape)}.")
-    couplings = torch.from_numpy(dual_couplings(s.shape[1:], temperature))
-    noise = torch.randn(s.shape, generator=generator, dtype=torch.float64)
-    momenta = couplings * torch.fft.fft2(s) + couplings.sqrt() * torch.fft.fft2(noise)
-    return torch.fft.ifft2(momenta).real[:, None].contiguous()

@@ -18,8 +18,6 @@ CRITICAL_TEMPERATURE = 2 / math.log(1 + math.sqrt(2))
 """Of the Ising model on the infinite square lattice (Onsager 1944): 2.269185…"""
 MIN_TEMPERATURE = 0.01
 """Lowest temperature of the Ising model: below about 0.003, sinh(2/T) overflows in float64."""
-MIN_EIGENVALUE = 0.1
-"""Smallest eigenvalue of the couplings of the Ising model's continuous dual (Li and Wang 2018)."""
 
 
 # ------------------------------------------------------------------------------- the Ising model
@@ -101,51 +99,59 @@ def ising(length: int, temperature: float) -> Ising:
     return Ising(log_z.item(), -first.item(), second.item() / temperature**2)
 
 
-def dual_couplings(shape: Sequence[int], temperature: float) -> Array:
-    """Eigenvalues [H, W] of the couplings K = A/T + off·I of the Ising model's continuous dual.
+# ------------------------------------------------------------------------------- any spins
 
-    A is the adjacency matrix and off = 0.1 − λ_min(A/T), so that K is positive definite. It is
-    circulant: its eigenvectors are plane waves, in the order of `numpy.fft.fft2`.
+
+MAX_ROWS = 1024
+"""Most states of a row of spins for a transfer matrix, whose eigenvalues then take a second."""
+
+
+def transfer(
+    shape: tuple[int, int], temperature: float, alone: Array, pairs: Array
+) -> tuple[float, float]:
+    """ln Z and the mean energy of spins on a small periodic lattice, by its transfer matrix.
+
+    E = Σ_x [A(s_x) + Σ_μ B(s_x, s_(x+μ))]. The matrix is that between rows of the shorter edge W,
+    so q^W must be small; Z is the sum of powers of its eigenvalues (Kramers and Wannier 1941).
 
     Args:
-        shape: Rows and columns of the lattice, at least 2 each.
+        shape: Rows and columns, at least 2 each; two neighbours on an edge of 2 are joined twice.
         temperature: T, at least 0.01.
+        alone: A, [q].
+        pairs: B, symmetric, [q, q].
 
     Raises:
-        ValueError: If one of them is out of range.
+        ValueError: If rows have more than 1,024 states, or a number is out of range.
 
     Example:
-        >>> print(dual_couplings((4, 4), 2.0).round(6)[0])
-        [4.1 3.1 2.1 3.1]
+        >>> spins = np.array([-1.0, 1.0])
+        >>> log_z, energy = transfer((4, 4), 2.0, 0 * spins, -np.outer(spins, spins))
+        >>> round(log_z, 6), round(ising(4, 2.0).log_z, 6)
+        (17.105367, 17.105367)
     """
+    import torch
+
+    check_at_least("temperature", temperature, MIN_TEMPERATURE)
     for size in shape:
         check_whole("a side of the lattice", size, 2, MAX_SIZE)
-    check_at_least("temperature", temperature, MIN_TEMPERATURE)
-    adjacency = 2 * _cosines(shape) / temperature
-    return adjacency - adjacency.min() + MIN_EIGENVALUE
-
-
-def ising_dual_log_z(length: int, temperature: float) -> float:
-    """ln Z of the continuous dual of the Ising model, S(x) = ½ xᵀK⁻¹x − Σ ln cosh x.
-
-    Li and Wang (2018, arXiv 1802.02840), with K of `dual_couplings`: ln Z_dual = ln Z + N off/2 +
-    (N/2) ln 2π + ½ ln det K − N ln 2.
-
-    Args:
-        length: L, at least 2.
-        temperature: T, at least 0.01.
-
-    Raises:
-        ValueError: If one of them is out of range.
-
-    Example:
-        >>> round(ising_dual_log_z(32, CRITICAL_TEMPERATURE), 6)
-        2369.587091
-    """
-    couplings = dual_couplings((length, length), temperature)
-    n, off = couplings.size, couplings.mean()  # A has no diagonal
-    constant = n * (off / 2 + math.log(2 * math.pi) / 2 - math.log(2))
-    return float(ising(length, temperature).log_z + constant + np.log(couplings).sum() / 2)
+    length, width = max(shape), min(shape)
+    if (states := len(alone)) ** width > MAX_ROWS:
+        raise ValueError(
+            f"Expected at most {MAX_ROWS} states of a row for a transfer matrix; got {states}"
+            f"^{width}: take a smaller lattice."
+        )
+    rows = np.stack(np.unravel_index(np.arange(states**width), (states,) * width))  # [W, rows]
+    within = (alone[rows] + pairs[rows, np.roll(rows, 1, 0)]).sum(0)
+    between = sum(pairs[one[:, None], one] for one in rows)
+    energy = torch.from_numpy((within[:, None] + within) / 2 + between)
+    lowest = energy.min()
+    k = torch.tensor(1 / temperature, dtype=torch.float64, requires_grad=True)
+    with torch.enable_grad():
+        values = torch.linalg.eigvalsh(torch.exp(-k * (energy - lowest)))
+        largest = values.abs().max()
+        total = ((values / largest) ** length).sum().log() + length * (largest.log() - k * lowest)
+        (slope,) = torch.autograd.grad(total, k)
+    return total.item(), -slope.item()
 
 
 # ------------------------------------------------------------------------------- Gaussian fields

@@ -68,7 +68,7 @@ def _correlation(axes: Axes, found: Measurement) -> None:
     axes.errorbar(distance, ours.value, ours.error, color=INK, label="flow, by weights", **style)
     if found.reference:
         theirs = found.reference.observables.correlation
-        label = "HMC" if found.reference.method == "hmc" else "clusters"
+        label = "HMC" if found.reference.method == "hmc" else found.reference.method
         axes.errorbar(distance + 0.12, theirs.value, theirs.error, color=RED, label=label, **style)
     if (ours.value > 0).all() and ours.value.max() > 3 * ours.value.min():
         axes.set_yscale("log")

@@ -33,7 +33,7 @@ class BlockSpins(Windows, kind="block-spins"):
     Example:
         >>> layers = BlockSpins(reach=1, coarse_reach=1).layers(0, (8, 8), top=False)
         >>> [(layer.name, len(layer), len(layer.reads) - layer.written) for layer in layers]
-        [('average', 16, 8), ('pixel 0', 16, 6), ('pixel 1', 16, 4), ('pixel 2', 16, 4)]
+        [('average', 16, 8), ('pixel 0', 16, 8), ('pixel 1', 16, 4), ('pixel 2', 16, 4)]
     """
 
     averages: ClassVar[bool] = True

@@ -7,11 +7,13 @@ from typing import Annotated, ClassVar
 
 from annotated_types import Ge, Le, Len
 
+from rgflow.actions import Action
 from rgflow.cells import Boundary, Cells, Geometry, Offset, Square, Sublattice, fitting
 from rgflow.checks import MAX_LEVELS, MAX_SIZE
 from rgflow.kinds import FROM_LEVEL, config
 
 Positive = Annotated[int, Ge(1)]
+NEIGHBOURS = ((-1, 0), (1, 0), (0, 1), (0, -1))
 MAX_PERIOD = 32
 """Maximum period: finding the phases of larger ones takes minutes."""
 Period = Annotated[int, Ge(1), Le(MAX_PERIOD)]
@@ -33,9 +35,12 @@ class Windows(Geometry, kind="windows"):
         inside: Rows and columns of images that there are, where the boundary is open; the rest,
             below and at the right, only makes a size that fits: it is never read, and stays as it
             is. None: all.
+        exact: An action whose sites know their four neighbours alone. That half of the finest
+            level's sites which has an odd sum of row and column is then drawn last, exactly, by a
+            map without parameters (`rgflow.bijectors.conditional`); phases are those of the rest.
 
     Raises:
-        ValueError: If a value isn't one of these.
+        ValueError: If a value isn't one of these, or the action reaches farther.
 
     Example:
         >>> layers = Windows(reach=1).layers(0, (8, 8), top=False)
@@ -50,13 +55,27 @@ class Windows(Geometry, kind="windows"):
     reach: Annotated[int, Ge(0), Le(MAX_SIZE)] = 2
     boundary: Boundary = "periodic"
     inside: tuple[Positive, Positive] | None = None
+    exact: Action | None = None
 
     def __post_init__(self) -> None:
+        if self.exact is not None and not self.exact.near:
+            raise ValueError(
+                f"Expected an action whose sites know their four neighbours alone where the last "
+                f"half is drawn exactly; got {self.exact.to_dict()['kind']}: set "
+                f"--model.geometry.exact null."
+            )
+        if self.exact is not None and (self.averages or not self.periodic or self.periods[0] % 2):
+            raise ValueError(
+                "Expected the geometry windows with a periodic boundary and an even period where "
+                "the last half is drawn exactly; got another one."
+            )
         if self.inside is not None and self.periodic:
             raise ValueError("Expected an open boundary where inside is given; got periodic.")
 
     def in_words(self) -> str:
-        return f"windows of {2 * self.reach + 1}² sites in {self.least_layers} phases a level"
+        exact = ", the last half exactly" if self.exact is not None else ""
+        size = 2 * self.reach + 1
+        return f"windows of {size}² sites in {self.least_layers} phases a level{exact}"
 
     @property
     def periodic(self) -> bool:
@@ -107,7 +126,14 @@ class Windows(Geometry, kind="windows"):
         near = range(-self.reach, self.reach + 1)
         gone: set[Offset] = set()
         made = []
+        if self.exact is not None and not level:
+            for start in ((1, 0), (0, 1)):
+                made.append(half := self._layer("half", level, grid, start, 2, NEIGHBOURS))
+                half.exact = self.exact
+            gone.update(at for at in every if sum(at) % 2)
         for k, (y, x) in enumerate(shifts):
+            if (y, x) in gone:
+                continue
             gone.add((y, x))
             around = [(i, j) for i in near for j in near if ((y + i) % p, (x + j) % p) not in gone]
             made.append(self._layer(f"layer {k}", level, grid, (y, x), p, around))

@@ -8,6 +8,7 @@ doesn't depend on the picture; so strips of a picture give what the whole one gi
 Letters in shapes: N pictures; H, W rows and columns.
 """
 
+import math
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -22,13 +23,14 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from rgflow import tensors
 
 WEIGHTS = Path(__file__).with_name("detector.safetensors")
-DOWN = ((3, 16), (16, 32, 32), (32, 48, 48), (48, 64, 64, 64))
+DOWN = ((6, 16, 16), (16, 32, 32), (32, 48, 48), (48, 64, 64, 64))
 """Channels before, between and after the convolutions at full size, 1/2, 1/4 and 1/8."""
 UP = ((64 + 48, 48), (48 + 32, 32, 16), (16 + 16, 16))
 """The same on the way back, where what was seen at this size comes in as well."""
-UNIT, RIM = 8, 64
+UNIT, RIM = 8, 88
 """Rows and columns are whole multiples of `UNIT`; a pixel depends on at most `RIM` pixels on every
-side: 1 + 4 + 8 + 24 of the way down, 4 + 4 + 1 of the way up, and the rest of a square of 8×8."""
+side: 24 of the mean of what surrounds it, 2 + 4 + 8 + 24 of the way down, 4 + 4 + 1 of the way up,
+and the rest of a square of 8×8."""
 STRIP_PIXELS = 1 << 21
 """Pixels that are searched at a time, for memory."""
 
@@ -60,18 +62,20 @@ class Detector(nn.Module):
             nn.ModuleList(nn.Sequential(*map(Convolution, of, of[1:])) for of in part)
             for part in (DOWN, UP)
         )
-        self.last = nn.Conv2d(UP[-1][-1], 1, 1)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.last = nn.Conv2d(UP[-1][-1], 5, 1)
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Log-odds [N, H, W] of damage, of pixels of levels [N, 3, H, W]."""
-        x, seen = (pixels / 64 - 2).contiguous(memory_format=torch.channels_last), list[Tensor]()
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Of pixels of levels [N, 3, H, W]: the log-odds of damage [N, H, W]; the levels without it
+        [N, 3, H, W], if there is; and the logarithm of their standard error [N, 1, H, W]."""
+        x, seen = _beside_surroundings(pixels / 64 - 2), list[Tensor]()
+        x = x.contiguous(memory_format=torch.channels_last)
         for number, layers in enumerate(self.down):
             x = layers(F.max_pool2d(x, 2) if number else x)
             seen.append(x)
         for layers, before in zip(self.up, reversed(seen[:-1]), strict=True):
             x = layers(torch.cat((F.interpolate(x, scale_factor=2.0), before), 1))
-        return self.last(x)[:, 0]
+        out = self.last(x).float()
+        return out[:, 0], pixels + 64 * out[:, 1:4], out[:, 4:] + math.log(64)
 
     def fused(self) -> "Detector":
         """The same network, faster, which can't be trained any more."""
@@ -79,6 +83,19 @@ class Detector(nn.Module):
             if isinstance(layer, Convolution):
                 layer.fuse()
         return self
+
+
+def _beside_surroundings(x: Tensor) -> Tensor:
+    """Pixels, and how far they are from the mean of what surrounds them, in its deviations."""
+
+    def mean(y: Tensor) -> Tensor:
+        blocks = F.pad(F.avg_pool2d(y, UNIT), (1, 1, 1, 1), "replicate")
+        blocks = F.avg_pool2d(blocks, 3, 1)
+        return F.interpolate(blocks, scale_factor=float(UNIT), mode="bilinear")
+
+    middle = mean(x)
+    deviation = (mean((x**2).mean(1, keepdim=True)) - (middle**2).mean(1, keepdim=True)).clamp(0)
+    return torch.cat((x, (x - middle) / (deviation.sqrt() + 0.06)), 1)
 
 
 @cache
@@ -117,7 +134,7 @@ def probabilities(
         first, last = max(top - RIM, 0), min(top + rows + RIM, height)
         part = pixels[:, first:last].float()[None]
         part = F.pad(part, (0, -width % UNIT, 0, (first - last) % UNIT), mode="replicate")
-        odds = detector()(part)[0, top - first :, :width]
+        odds = detector()(part)[0][0, top - first :, :width]
         of_strip = found[top : top + rows]
         of_strip[:] = torch.sigmoid(odds[: len(of_strip)]).numpy()
         if progress:

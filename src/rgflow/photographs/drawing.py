@@ -54,7 +54,14 @@ class Canvas:
         self.pen.polygon(places, fill=round(255 * opacity))
 
     def words(self, text: str, place: NDArray[Any], size: float, opacity: float) -> None:
-        """Words, from their upper left corner on."""
+        """Words.
+
+        Args:
+            text: The words.
+            place: Their upper left corner, in pixels, x and y, [2].
+            size: Height of a line, in pixels.
+            opacity: From 0 to 1.
+        """
         x, y = (place * FINE).tolist()
         self.pen.text((x, y), text, fill=round(255 * opacity), font=_font(round(size * FINE)))
 
@@ -77,8 +84,15 @@ def anywhere(shape: tuple[int, int], random: Random) -> NDArray[np.float64]:
 def wandering(
     start: NDArray[Any], length: float, bend: float, shake: float, random: Random
 ) -> NDArray[np.float64]:
-    """A line [P, 2] whose direction changes steadily by `bend` radians per pixel, and at random by
-    a standard deviation of `shake` per root of a pixel; `start` is its middle."""
+    """A line [P, 2] whose direction changes steadily, and at random.
+
+    Args:
+        start: Its middle, x and y, [2].
+        length: In pixels.
+        bend: Change of direction, in radians per pixel.
+        shake: Standard deviation of random changes, in radians per root of a pixel.
+        random: Source of randomness.
+    """
     step = min(max(length / 60, 1.0), 6.0)
     count = max(int(length / step), 2)
     turns = bend * step + shake * step**0.5 * random.normal(size=count)
@@ -90,7 +104,15 @@ def wandering(
 def outline(
     centre: NDArray[Any], radius: float, length: float, rough: float, random: Random
 ) -> NDArray[np.float64]:
-    """A closed line [P, 2] around a rough ellipse, `length` times as long as wide."""
+    """A closed line [P, 2] around a rough ellipse.
+
+    Args:
+        centre: x and y, [2].
+        radius: Mean radius, in pixels.
+        length: How many times as long as wide it is.
+        rough: How far the radius varies, as a share of it.
+        random: Source of randomness.
+    """
     turns, waves = np.linspace(0, 2 * np.pi, 24, endpoint=False), np.arange(2, 7)
     sizes = rough * random.normal(size=len(waves)) / waves**0.5
     phases = random.uniform(0, 2 * np.pi, (len(waves), 1))

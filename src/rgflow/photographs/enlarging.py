@@ -3,12 +3,15 @@
 Letters in shapes: C channels; H, W rows and columns.
 """
 
+import math
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -26,15 +29,15 @@ from rgflow.photographs.scoring import (
     with_coarse,
 )
 
-FACTORS = (2, 4, 8)
-"""Factors by which both edges of a photograph can grow."""
+MAX_FACTOR = 8
+"""Maximum factor by which both edges of a photograph grow."""
 
 
 @torch.no_grad()
 def enlarge(
     flow: Flow,
     image: Tensor,
-    factor: int = 2,
+    factor: float = 2,
     *,
     temperature: float | None = None,
     generator: torch.Generator | None = None,
@@ -51,7 +54,8 @@ def enlarge(
     Args:
         flow: A flow of windows, with one set of weights for all levels.
         image: uint8 [C, H, W].
-        factor: 2, 4 or 8.
+        factor: 2, 4 or 8, or, where coarse images are averages, any number above 1 and at most 8:
+            the photograph is enlarged to the next of these, and reduced by Lanczos.
         temperature: T of p^(1/T), at which the finer levels are drawn; None: means.
         generator: Source of randomness, on the CPU.
         keep: A file that keeps what is done, so that the same call continues after an
@@ -59,7 +63,7 @@ def enlarge(
         progress: Called with the share of the work that is done.
 
     Returns:
-        uint8 [C, factor·H, factor·W].
+        uint8 [C, factor·H, factor·W], rounded.
 
     Raises:
         ValueError: If the flow is of another kind or has weights of its own at some levels, the
@@ -73,8 +77,7 @@ def enlarge(
         >>> large.shape, torch.equal(large[:, ::2, ::2], image)
         (torch.Size([3, 18, 28]), True)
     """
-    if factor not in FACTORS:
-        raise ValueError(f"Expected a factor of {', '.join(map(str, FACTORS))}; got {factor}.")
+    check_factor(flow, factor)
     if not flow.config.shared or flow.config.shared_from:
         raise ValueError(
             "Expected a flow with one set of weights for all levels, which also serves finer ones; "
@@ -83,13 +86,14 @@ def enlarge(
     if temperature is not None:
         check_at_least("temperature", temperature, 0)
     least, size = check_windows(flow).config.geometry.smallest, image.shape[1:]
-    whole = [factor * edge for edge in size]
+    left = power = 1 << math.ceil(math.log2(factor))
+    whole = [power * edge for edge in size]
     if min(size) < least:  # a flow keeps no pixels of a coarsest level, so repeat those at the edge
         i, j = (torch.arange(max(edge, least)).clamp(max=edge - 1) for edge in size)
         image = image[:, i][:, :, j]
     done, total = 0, 1
     with _Kept(keep) if keep else nullcontext() as kept:
-        while factor > 1:
+        while left > 1:
             larger = torch.zeros(
                 len(image), 2 * image.shape[1], 2 * image.shape[2], dtype=torch.uint8
             )
@@ -97,7 +101,7 @@ def enlarge(
             step = sized(flow, larger[None]).steps[0]
             if not done:  # every doubling has four times the work of the one before
                 cells = sum(len(layer.cells) for layer in step.cellwise)
-                total = cells * (factor**2 - 1) // 3
+                total = cells * (power**2 - 1) // 3
             for band in _bands(step):
                 values, context = band.read(larger[None])
                 u = _uniforms(flow, values, temperature, generator)
@@ -111,8 +115,24 @@ def enlarge(
                 done += len(band.cells)
                 if progress:
                     progress(done / total)
-            image, factor = larger, factor // 2
-    return image[:, : whole[0], : whole[1]]
+            image, left = larger, left // 2
+    image = image[:, : whole[0], : whole[1]]
+    return image if factor == power else resized(image, *(round(factor * edge) for edge in size))
+
+
+def check_factor(flow: Flow, factor: float) -> None:
+    """Raise a `ValueError` unless a flow of windows can enlarge by a factor."""
+    any_number = flow.config.geometry.averages
+    if not 1 < factor <= MAX_FACTOR or not (any_number or math.log2(factor).is_integer()):
+        known = "above 1 and at most 8" if any_number else "of 2, 4 or 8"
+        raise ValueError(f"Expected a factor {known}; got {factor:g}.")
+
+
+def resized(image: Tensor, height: int, width: int) -> Tensor:
+    """A photograph, uint8 [C, H, W], at another size by Lanczos, as `PIL.Image.resize` does it."""
+    how = Image.Resampling.LANCZOS
+    planes = [Image.fromarray(plane).resize((width, height), how) for plane in image.cpu().numpy()]
+    return torch.from_numpy(np.stack([np.asarray(plane) for plane in planes])).to(image.device)
 
 
 def _bands(step: RGStep) -> Iterator[Band]:

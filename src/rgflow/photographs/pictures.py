@@ -98,17 +98,20 @@ class Picture:
         Alpha is enlarged by Lanczos. New pixels of 16 bits are those of 8 bits, times 257.
 
         Args:
-            pixels: What a flow made of what it saw, uint8 [C, factor·H, factor·W].
+            pixels: What a flow made of what it saw, uint8 [C, h, w], all of it enlarged.
             averages: Whether old pixels are averages of these, rather than every `factor`-th of
                 them, which are then as they were, whatever a flow sees of them.
         """
-        seen, mode, notes = as_seen(pixels, len(self.seen)), self.image.mode, list(self.notes)
-        factor = seen.shape[1] // self.size[0]
+        mode, notes = self.image.mode, list(self.notes)
+        # Of a grey picture one channel, as the mean of three, rounded, would change averages.
+        one = averages and len(self.seen) == 1
+        seen = pixels[:1] if one else as_seen(pixels, len(self.seen))
+        size = seen.shape[2], seen.shape[1]
         if mode == "I;16":
             image = Image.fromarray(seen[0].astype(np.uint16) * 257)
             notes.append("new pixels have 8 of 16 bits")
         elif mode in ("LA", "RGBA"):
-            alpha = _enlarged(self.image.getchannel("A"), factor, averages)
+            alpha = _enlarged(self.image.getchannel("A"), size, averages)
             image = image_of(_uncovered(seen, np.asarray(alpha), self.behind))
             image.putalpha(alpha)
             image = image.convert(mode) if mode == "LA" else image
@@ -118,7 +121,7 @@ class Picture:
             lacking = {"P": "its palette", "1": "black and white"}.get(mode, mode)
             notes.append(f"the result is {image.mode}, as {lacking} lacks some of the new colours")
         elif not averages and mode not in ("L", "RGB"):
-            values = np.array(image)
+            values, factor = np.array(image), size[1] // self.size[0]
             values[::factor, ::factor] = np.asarray(self.image)
             image = Image.fromarray(values)
         image.info = {name: self.image.info[name] for name in KEPT if name in self.image.info}
@@ -127,14 +130,14 @@ class Picture:
         return Picture(seen, image, tuple(notes), self.behind)
 
 
-def _enlarged(channel: Image.Image, factor: int, averages: bool) -> Image.Image:
-    """A channel enlarged by Lanczos, whose pixels stay as every `factor`-th of both directions, or
-    in the middle of squares."""
+def _enlarged(channel: Image.Image, size: tuple[int, int], averages: bool) -> Image.Image:
+    """A channel enlarged by Lanczos to a width and height, whose pixels stay in the middle of
+    squares, or as every second, fourth, … in both directions."""
     width, height = channel.size
-    left = 0.0 if averages else (1 - 1 / factor) / 2
+    left = 0.0 if averages else (1 - width / size[0]) / 2
     wider = Image.fromarray(np.pad(np.asarray(channel), (0, 1), "edge"))
     box = (left, left, width + left, height + left)
-    return wider.resize((factor * width, factor * height), Image.Resampling.LANCZOS, box)
+    return wider.resize(size, Image.Resampling.LANCZOS, box)
 
 
 def _uncovered(seen: Pixels, alpha: Pixels, behind: tuple[int, ...]) -> Pixels:

@@ -25,6 +25,7 @@ from rgflow.bijectors.cellwise import BAND, Band
 from rgflow.cells import Mask, Sublattice
 from rgflow.flow import Flow
 from rgflow.photographs.scoring import check_windows, padded, sized, window_of
+from rgflow.photographs.surroundings import Surroundings, reach
 from rgflow.repair.biharmonic import biharmonic
 from rgflow.repair.particles import Chain, filling_of
 
@@ -57,7 +58,7 @@ class Around:
         image: The photograph, uint8 [C, H, W].
 
     Attributes:
-        image: The same, on the flow's device; it may be changed.
+        image: A copy, on the flow's device; it may be changed.
         step: Pixels of one residue modulo this don't read one another.
 
     Raises:
@@ -75,10 +76,10 @@ class Around:
             )
         self._layer = of.steps[0].cellwise[0]
         cells = cast(Sublattice, self._layer.cells)
-        self.image = image.to(of.device)
+        self._around = Surroundings(image.to(of.device), reach([self._layer]))
+        self.image = self._around.grid
         self.step, self.reads, self.dtype = cells.step, cells.reads, of.dtype
         self._map = window_of(self._layer)
-        self._offsets = torch.tensor(cells.reads[1:], device=of.device)
 
     @torch.no_grad()
     def median(self, sites: Tensor) -> Tensor:
@@ -87,6 +88,13 @@ class Around:
         half = context.values.new_full((len(sites), len(self.image)), 0.5)
         free = torch.ones(len(sites), dtype=torch.bool, device=half.device)
         return self._map.draw_levels(half, free, half, context)[0]
+
+    def denoise(self, sites: Tensor, noise: float) -> None:
+        """Replace some pixels [k, 2], which don't read one another, by their means, given all
+        others and themselves with a standard error of `noise` levels."""
+        i, j = sites.to(self.image.device).T
+        found = self._map.denoised(self.image[:, i, j].T, noise, self._context(sites))
+        self.image[:, i, j] = found.T.to(torch.uint8)
 
     @torch.no_grad()
     def excess(
@@ -133,13 +141,7 @@ class Around:
 
     def _context(self, sites: Tensor) -> Context:
         """The windows around sites [k, 2]."""
-        at = sites[:, None] + self._offsets
-        size = torch.tensor(self.image.shape[1:], device=at.device)
-        inside = ((at >= 0) & (at < size)).all(2)
-        i, j = torch.minimum(at.clamp(min=0), size - 1).unbind(2)
-        values = (self.image[:, i, j] * inside).to(self.dtype)  # [C, k, S]
-        rows = values.permute(2, 0, 1).reshape(-1, len(sites)).T
-        return Context(rows, self._layer.coded(rows), ~inside)
+        return self._around.read(self._layer, sites)[1]
 
 
 @torch.no_grad()
@@ -183,7 +185,7 @@ def restore(
         >>> restore(load_flow("photos"), image, hole)[:, 10, 20]
         tensor([99, 99, 99], dtype=torch.uint8)
     """
-    hole = _checked(image, hole)
+    hole = check_hole(image, hole)
     depth, sites = distance_transform_cdt(hole, "chessboard"), np.argwhere(hole)
     deep = depth > DEEP
     first = 0.25 if deep.any() else 0.0  # the share of the coarser images
@@ -263,7 +265,7 @@ def completions(
         >>> [one.shape for one in found]
         [torch.Size([3, 10, 12]), torch.Size([3, 10, 12])]
     """
-    hole, of = _checked(image, hole), sized(flow, image[None])
+    hole, of = check_hole(image, hole), sized(flow, image[None])
     _check_sites(flow, "completions")
     deep = distance_transform_cdt(hole, "chessboard") > DEEP
     if deep.any():
@@ -342,8 +344,9 @@ def _check_sites(flow: Flow, what: str) -> None:
         )
 
 
-def _checked(image: Tensor, hole: Mask) -> Mask:
-    """A hole of an image; a `ValueError` if it isn't one, or none or all pixels are missing."""
+def check_hole(image: Tensor, hole: Mask) -> Mask:
+    """A hole [H, W] of an image [C, H, W]; a `ValueError` if it isn't one, or none or all pixels
+    are missing."""
     hole = np.asarray(hole)
     if hole.dtype != bool or hole.shape != tuple(image.shape[1:]):
         raise ValueError(

@@ -28,6 +28,7 @@ from rgflow.outputs import lines
 from rgflow.photographs import codecs
 from rgflow.photographs.collections import Shard
 from rgflow.photographs.pictures import MAX_PIXELS, Picture
+from rgflow.photographs.prequential import score
 from rgflow.photographs.scoring import Done, bits
 from rgflow.reading import read_json
 from rgflow.text import bars, printable
@@ -48,6 +49,8 @@ def row(
     picture: Picture,
     with_codecs: Sequence[str] = (),
     *,
+    passes: int = 0,
+    keep: Path | None = None,
     done: Done | None = None,
     progress: Callable[[str, float, float], None] | None = None,
 ) -> Row:
@@ -57,6 +60,8 @@ def row(
         flow: A flow of photographs.
         picture: The picture, of any size.
         with_codecs: Names of codecs.
+        passes: How often every pixel is learned meanwhile (`rgflow.photographs.prequential`).
+        keep: The folder for the flow that has learned the picture.
         done: As of `rgflow.photographs.bits`.
         progress: As of `rgflow.photographs.bits`.
 
@@ -65,7 +70,12 @@ def row(
     """
     channels, height, width = picture.seen.shape
     images = torch.from_numpy(picture.pixels(flow.config.channels))[None]
-    found = bits(flow, images, done=done, progress=progress)
+    if passes:
+        found, learned = score(flow, images[0], passes, done=done, progress=progress)
+        if keep:
+            learned.save_pretrained(keep)
+    else:
+        found = bits(flow, images, done=done, progress=progress)
     dim = picture.seen.size
     made: Row = {"width": width, "height": height, "channels": channels}
     made["bits"] = found.total.item() / dim
@@ -90,6 +100,8 @@ class Work:
         background: The colour behind transparent pixels.
         codecs: Names of codecs.
         most: Maximum number of pixels.
+        passes: As of `row`.
+        keep: As of `row`.
         folder: The folder of rows until all are there; None: nothing is kept.
     """
 
@@ -99,6 +111,8 @@ class Work:
     background: str = "white"
     codecs: Sequence[str] = ()
     most: int = MAX_PIXELS
+    passes: int = 0
+    keep: Path | None = None
     folder: Path | None = None
 
     def begin(self, fingerprint: str, *, overwrite: bool = False) -> tuple["Work", list[Path]]:
@@ -117,7 +131,9 @@ class Work:
         """
         shards, old = [], list[Path]()
         how: list[Any] = [fingerprint, self.background, self.codecs]
-        how += [self.most] * (self.most != MAX_PIXELS)
+        how += [self.most] * (self.most != MAX_PIXELS) + [{"adapt": self.passes}] * bool(
+            self.passes
+        )
         for shard in self.shards:
             what = [how, shard.places, shard.stamps()]
             mark = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
@@ -136,7 +152,7 @@ class Work:
             "background": self.background,
             "codecs": self.codecs,
             "files": [list(shard.places) for shard in self.shards],
-        }
+        } | ({"adapt": self.passes} if self.passes else {})
 
     def _check(self, folder: Path, overwrite: bool) -> None:
         kept = folder / "what.json"
@@ -205,7 +221,15 @@ class Work:
                 shown.update(task, completed=share)
 
             try:
-                made = row(self.flow, picture, self.codecs, done=done, progress=progress)
+                made = row(
+                    self.flow,
+                    picture,
+                    self.codecs,
+                    passes=self.passes,
+                    keep=self.keep,
+                    done=done,
+                    progress=progress,
+                )
             except ValueError as error:
                 made = {"error": str(error)}
             except (MemoryError, RuntimeError) as error:

@@ -98,8 +98,8 @@ def observables(found: Measurement) -> Table:
     head, theirs = ["", "by weights", "Metropolis"], {}
     if found.reference:
         theirs = found.reference.observables.numbers()
-        method = "HMC" if found.reference.method == "hmc" else "clusters"
-        head += [method, "difference, errors"]
+        method = found.reference.method
+        head += ["HMC" if method == "hmc" else method, "difference, errors"]
     chain, rows = found.metropolis.observables.numbers(), []
     for name, one in found.reweighted.numbers().items():
         row = [name.replace("_", " "), with_error(*one, 3), with_error(*chain[name], 3)]

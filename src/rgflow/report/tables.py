@@ -67,11 +67,13 @@ def shares(found: Evaluation) -> Table:
 def scales(found: Sequence[Scale]) -> Table:
     """The levels of the renormalization group."""
     total = sum(one.entropy.value for one in found)
+    spins = any(one.couplings for one in found)
     return Table(
         title="Levels",
         head=(
             *("level", "grid", "entropy, nats", "share", "⟨x²⟩", "⟨x⁴⟩/⟨x²⟩²"),
             *("neighbours", "dependence of |z|", "if independent"),
+            *(("K of neighbours", "of diagonal ones", "of plaquettes") if spins else ()),
         ),
         rows=[
             (
@@ -83,12 +85,21 @@ def scales(found: Sequence[Scale]) -> Table:
                 shown(one.kurtosis, 3),
                 shown(one.neighbours, 3),
                 *(shown(x, 3) for x in one.dependence or (math.nan, math.nan)),
+                *(_couplings(one) if spins else ()),
             )
             for one in found
         ],
         settings="Entropy is −⟨ln q⟩ of what a level adds to the coarser one; dependence is the "
-        "root mean square correlation of |z| of nearest latents.",
+        "root mean square correlation of |z| of nearest latents."
+        + " K are effective couplings, by pseudolikelihood."
+        * spins,
     )
+
+
+def _couplings(found: Scale) -> list[str]:
+    if found.couplings is None:
+        return [""] * 3
+    return [shown(x, 4, error) for x, error in zip(*found.couplings, strict=True)]
 
 
 def telling(one: Association) -> str:

@@ -227,6 +227,9 @@ class _Session:
                 return
             if due:
                 self.validate()
+                if trainer.agreed(trainer.stale)[0] >= (trainer.config.patience or math.inf):
+                    self.tell("ends, as validation images have been getting worse")
+                    return
             good = trainer.take_step(fraction)
             self.report(good, trainer.fraction())
             if trainer.bad == MAX_BAD_STEPS:
@@ -298,8 +301,12 @@ class _Session:
                 standard_error=result.standard_error,
                 **scores,
             )
-            if result.nll < trainer.best or (math.isfinite(result.nll) and not run.model.is_dir()):
-                trainer.best = min(trainer.best, result.nll)
+            rank = trainer.config.objective.rank(result.nll, scores)
+            if trainer.step != trainer.validated:  # or a resumed run validates once more
+                trainer.stale = 0 if rank < trainer.rank else trainer.stale + 1
+            trainer.validated = trainer.step
+            if rank < trainer.rank or (math.isfinite(result.nll) and not run.model.is_dir()):
+                trainer.rank, trainer.best = min(trainer.rank, rank), result.nll
                 flow.save_pretrained(run.model)
             self.save()
             self._draw(flow)

@@ -96,7 +96,7 @@ def load_start(flow: Flow, config: TrainConfig) -> Training:
         raise ValueError(
             f"Expected a flow like that of {config.pretrained}, whose weights it begins with: "
             f"{wanted}; got {', '.join(str(mine.get(name)) for name in different)}: leave these "
-            f"settings to the model, or begin with new weights."
+            f"settings to the model, or begin with new weights (--pretrained null)."
         )
     if of_size:
         flow.load_weights_from(model)

@@ -26,7 +26,7 @@ from rgflow.training.batches import Batches
 from rgflow.training.optimisation import Optimisation, training_dtype
 
 CHANGEABLE = {
-    "minutes", "steps", "validate_every", "validate_count", "keep", "compile",
+    "minutes", "steps", "validate_every", "validate_count", "patience", "keep", "compile",
     "accumulate", "data_root", "download", "pretrained",
 }  # fmt: skip
 """Settings that may change when a run is resumed."""
@@ -101,7 +101,7 @@ class Trainer:
         self.step = 0
         self.nll = self.gradient_norm = self.lr = math.nan
         self.lr_factor, self.bad, self.skipped_steps = 1.0, 0, 0
-        self.best = math.inf
+        self.best, self.rank, self.stale, self.validated = math.inf, math.inf, 0, 0
         self.log_size = 0
         self.compile_seconds: float | None = None
         self._now = time.process_time if config.clock == "processor" else time.perf_counter
@@ -117,6 +117,9 @@ class Trainer:
             "bad": self.bad,
             "skipped_steps": self.skipped_steps,
             "best": self.best,
+            "rank": self.rank,
+            "stale": self.stale,
+            "validated": self.validated,
             "log_size": self.log_size,
             "data": self.data,
             **self.optimisation.state(),
@@ -136,11 +139,13 @@ class Trainer:
             )
         try:
             self.optimisation.restore(state)
-            for name in ("step", "bad", "skipped_steps", "log_size"):
+            state = {"stale": 0, "validated": 0} | state  # which earlier versions lack
+            for name in ("step", "bad", "skipped_steps", "log_size", "stale", "validated"):
                 setattr(self, name, check_whole(name, state[name], 0))
             for name in ("lr_factor", "seconds"):
                 check_at_least(name, state[name], 0)
             self.lr_factor, self.best = state["lr_factor"], float(state["best"])
+            self.rank = float(state.get("rank", self.best))  # earlier versions had one number
             self.start_clock(state["seconds"])
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise _other(error) from error

@@ -1,6 +1,6 @@
 "use strict";
 const canvas = $("view"), ctx = canvas.getContext("2d");
-let photo = null;          // {id, name, width, height, lossy, lossless, version}
+let photo = null;          // {id, name, width, height, lossy, lossless, before, version}
 let scale = 1, x0 = 0, y0 = 0;   // pixels of the screen per pixel, and the corner in pixels
 let overlay = null;        // parts of the map of surprise: {image, shown, top, left, step}
 let other = null;          // the name of a second picture, to mix this one with
@@ -107,7 +107,9 @@ function zoomBy(factor, x = size()[0] / 2, y = size()[1] / 2) {
 
 function show(shown) {
   photo = shown;
-  tiles.clear(); putAway(); unmap(); level = 0; $("level").value = 0; $("level").dispatchEvent(new Event("input"));
+  tiles.clear(); putAway(); unmap(); compare(Boolean(photo.before)); see(0); $("seeing").open = false;
+  $("level").min = -clamp(Math.floor(Math.log2(Math.max(photo.width, photo.height))) - 2, 1, 9);
+  $("compare").textContent = photo.before ? `Beside ${photo.before}` : "Before and after";
   $("drawn").replaceChildren();
   $("formats").hidden = !photo.lossy;
   for (const kind of ["lossy", "lossless"])
@@ -287,7 +289,7 @@ for (const factor of [2, 4]) $(`enlarge-${factor}`).onclick = () => doing("Enlar
   const from = photo, found = await working("enlarge", { factor });
   const to = { ...from, ...found, version: 0 };
   show(to); did({ words: "enlarging", clears: true, from, to });
-  say(`Enlarged to ${to.width}×${to.height} pixels in ${found.seconds.toFixed(1)} s${to.notes ? ` (${to.notes})` : ""}. Save at full size saves it; Undo goes back.`);
+  say(`Enlarged to ${to.width}×${to.height} pixels in ${found.seconds.toFixed(1)} s${to.notes ? ` (${to.notes})` : ""}.${to.before ? ` Left of the line is ${to.before}: drag the line.` : ""} Save at full size saves it; Undo goes back.`);
 });
 
 $("save").onclick = () => doing("Saving…", async () => {
@@ -339,10 +341,14 @@ $("surprise").onclick = () => {
     say(`${end}Coloured pixels are less likely than usual, given all others, by more nats than the threshold. Pixels of a wide scratch or a block make one another likely: Find damage looks for these.`);
   });
 };
-function compare(on) { compared = on; $("compare").setAttribute("aria-pressed", String(on)); $("divider").hidden = !on; draw(); }
+const sides = () => photo.before ? [photo.before, "rgflow"] : ["before", "after"];
+function compare(on) {
+  compared = on; $("compare").setAttribute("aria-pressed", String(on)); $("divider").hidden = !on; draw();
+  if (on) for (const [k, words] of sides().entries()) $("divider").querySelectorAll("b")[k].textContent = words;
+}
 $("compare").onclick = () => {
   compare(!compared);
-  say(compared ? "Before is left of the line, after is right of it: drag the line." : "");
+  say(compared ? `Left of the line: ${sides()[0]}; right of it: ${sides()[1]}. Drag the line.` : "");
 };
 $("divider").onpointerdown = event => { event.target.setPointerCapture(event.pointerId); };
 $("divider").onpointermove = event => { if (event.buttons) { split = clamp((event.clientX - $("stage").getBoundingClientRect().left) / size()[0], 0.01, 0.99); draw(); } };
@@ -350,14 +356,16 @@ $("in").onclick = () => zoomBy(1.6); $("out").onclick = () => zoomBy(1 / 1.6); $
 for (const slider of document.querySelectorAll(".slider input")) {
   const output = slider.parentElement.querySelector("output");
   slider.addEventListener("input", () => {
-    output.textContent = slider.id === "level" ? (slider.value === "0" ? "fine" : `1/${2 ** slider.value}`) : slider.value;
+    output.textContent = slider.id === "level" ? (slider.value === "0" ? "1" : `1/${2 ** -slider.value}`) : slider.value;
   });
   slider.dispatchEvent(new Event("input"));
 }
 $("level").addEventListener("input", () => {
-  level = Number($("level").value); draw();
-  say(level ? `Every ${2 ** level}th pixel both ways, as a square: what the coarser levels hold.` : "");
+  level = Math.abs($("level").value); draw();
+  say(level ? `Averages of squares of ${2 ** level}×${2 ** level} pixels: what the coarser levels hold.` : "");
 });
+function see(value) { $("level").value = value; $("level").dispatchEvent(new Event("input")); }
+$("seeing").ontoggle = () => { if ($("seeing").open !== level > 0) see($("seeing").open ? $("level").min : 0); };
 $("threshold").addEventListener("input", shade);
 
 const mode = () => document.querySelector("[name=mode]:checked").value;

@@ -1,17 +1,15 @@
 """Actions of lattice fields: p(φ) = e^(−S(φ))/Z on a periodic square lattice.
 
-All but your own are even, S(−φ) = S(φ), and sums over sites x and the two directions μ. Letters in
-shapes: N fields; C components of a field; H, W rows and columns.
+Sums are over sites x and the two directions μ. Letters in shapes: N fields; C components of a
+field; H, W rows and columns.
 
 Like the settings themselves, this module imports no torch.
 """
 
-import math
 from abc import ABC, abstractmethod
-from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
-from annotated_types import Ge, Gt
+from annotated_types import Gt
 
 from rgflow.checks import short
 from rgflow.kinds import Kind, Named, config, imported
@@ -20,11 +18,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-
 CHAINS = 32
 """Markov chains of reference fields, half of which start at each sign."""
-MIN_TEMPERATURE = 0.01
-"""As `rgflow.field_theory.exact.MIN_TEMPERATURE`, which needs more imports than settings should."""
 
 
 @config
@@ -43,6 +38,15 @@ class Action(Kind, ABC, family="action"):
                 f"been imported; got {short(next(iter(options)))}."
             )
         return OwnAction(path=path)
+
+    near: ClassVar[bool] = False
+    """Whether the density of a site depends on its four neighbours alone, in a form that
+    `rgflow.bijectors.conditional` knows."""
+
+    @property
+    def states(self) -> tuple[float, ...]:
+        """The values that a site may have, in order; none: all real numbers."""
+        return ()
 
     @abstractmethod
     def __call__(self, fields: "Tensor") -> "Tensor":
@@ -120,6 +124,8 @@ class Phi4(Action, kind="phi4"):
         107.1...
     """
 
+    near: ClassVar[bool] = True
+
     c1: float = -1.0
     c2: float = 2.0
     c4: float = 1.0
@@ -175,143 +181,22 @@ class FreeField(Action, kind="free"):
         10.557825
     """
 
+    near: ClassVar[bool] = True
+
     mass2: Annotated[float, Gt(0)] = 1.0
 
     @property
-    def _normal(self) -> Phi4:
+    def normal(self) -> Phi4:
+        """The same in the normal form."""
         return Phi4.standard(self.mass2, 0.0)
 
     def __call__(self, fields: "Tensor") -> "Tensor":
-        return self._normal(fields)
+        return self.normal(fields)
 
     def log_z(self, channels: int, height: int, width: int) -> float:
-        found = self._normal.log_z(channels, height, width)
+        found = self.normal.log_z(channels, height, width)
         assert found is not None
         return found
-
-
-@config
-class IsingDual(Action, kind="ising"):
-    """The continuous dual of the two-dimensional Ising model with J = 1 (Li & Wang 2018,
-    arXiv:1802.02840): S(φ) = ½ φᵀK⁻¹φ − Σ_x ln cosh φ_x, K = A/T + off with A the adjacency matrix
-    and off such that the smallest eigenvalue of K is 0.1.
-
-    Given a field, spins are independent, with mean tanh φ_x.
-
-    Args:
-        temperature: T.
-
-    Raises:
-        ValueError: If T isn't positive.
-
-    Example:
-        >>> import torch
-        >>> action = IsingDual(temperature=2.269185314)
-        >>> action(torch.zeros(2, 1, 4, 4)).tolist()
-        [0.0, 0.0]
-        >>> round(action.log_z(1, 4, 4), 4)
-        37.3767
-    """
-
-    temperature: Annotated[float, Ge(MIN_TEMPERATURE)] = 2 / math.log(1 + math.sqrt(2))
-
-    def __call__(self, fields: "Tensor") -> "Tensor":
-        import torch
-        from torch.nn import functional
-
-        half = fields.shape[3] // 2 + 1
-        power = torch.fft.rfft2(fields).abs().square()
-        kernel = self.spectrum(fields.shape[2], fields.shape[3], fields.dtype, fields.device)
-        twice = torch.full((half,), 2.0, dtype=fields.dtype, device=fields.device)
-        twice[0] = 1.0
-        if fields.shape[3] % 2 == 0:
-            twice[-1] = 1.0
-        sites = fields.shape[2] * fields.shape[3]
-        quadratic = (power * twice / kernel[:, :half]).sum((1, 2, 3)) / (2 * sites)
-        log_cosh = fields.abs() + functional.softplus(-2 * fields.abs()) - math.log(2)
-        return quadratic - log_cosh.sum((1, 2, 3))
-
-    def spectrum(
-        self, height: int, width: int, dtype: "torch.dtype | None" = None, device: Any = None
-    ) -> "Tensor":
-        """The eigenvalues of K by wave vector, [H, W].
-
-        Args:
-            height: H.
-            width: W.
-            dtype: Their number format; none: float64.
-            device: Their device; none: the CPU.
-
-        Raises:
-            ValueError: If an edge is odd or shorter than 4: the formula for ln Z needs even edges.
-        """
-        if height % 2 or width % 2 or min(height, width) < 4:
-            raise ValueError(
-                f"Expected even edges of at least 4 for the Ising model; got {height}×{width}."
-            )
-        return _spectrum(self.temperature, height, width).to(device, dtype)
-
-    def log_z(self, channels: int, height: int, width: int) -> float | None:
-        from rgflow.field_theory.exact import ising_dual_log_z
-
-        if channels == 1 and height == width:
-            return ising_dual_log_z(height, self.temperature)
-        return None
-
-    def mean_energy(self, channels: int, height: int, width: int) -> float | None:
-        from rgflow.field_theory.exact import ising
-
-        if channels == 1 and height == width:
-            return ising(height, self.temperature).energy / height**2
-        return None
-
-    @property
-    def heat_factor(self) -> float:
-        return self.temperature**-2
-
-    def observed(
-        self, fields: "Tensor", generator: "torch.Generator | None" = None
-    ) -> "tuple[Tensor, Tensor]":
-        """Spins ±1 [N, C, H, W] drawn given the fields, and their energies [N]."""
-        import torch
-
-        uniform = torch.rand(fields.shape, generator=generator, dtype=torch.float64)
-        spins = torch.where(uniform.to(fields.device) < torch.sigmoid(2 * fields.double()), 1, -1)
-        values = spins.double()
-        return values, -(values * (values.roll(1, 2) + values.roll(1, 3))).sum((1, 2, 3))
-
-    def reference_fields(
-        self, shape: tuple[int, int, int], count: int, seed: int = 0, thin: int = 4
-    ) -> "tuple[Tensor, str]":
-        """Fields from Swendsen–Wang clusters. Arguments are as for `Action.reference_fields`.
-
-        Raises:
-            ValueError: If the lattice isn't square, or has several components.
-        """
-        import torch
-
-        from rgflow.field_theory.clusters import dual_fields, swendsen_wang
-
-        if shape[0] != 1 or shape[1] != shape[2]:
-            raise ValueError(
-                f"Expected a square lattice and one component for the clusters of the Ising model; "
-                f"got {shape[1]}×{shape[2]} and {shape[0]}: measure without a reference."
-            )
-        draws, generator = max(count // CHAINS, 4), torch.Generator().manual_seed(seed)
-        spins = swendsen_wang(
-            shape[1], self.temperature, chains=CHAINS, sweeps=draws, warm_up=200, seed=seed
-        )
-        fields = [dual_fields(one, self.temperature, generator) for one in spins]
-        return torch.stack(fields), "clusters"
-
-
-@cache
-def _spectrum(temperature: float, height: int, width: int) -> "Tensor":
-    import torch
-
-    from rgflow.field_theory.exact import dual_couplings
-
-    return torch.from_numpy(dual_couplings((height, width), temperature))
 
 
 @config
@@ -368,6 +253,8 @@ def is_even(action: Action, fields: "Tensor") -> bool:
         >>> is_even(FreeField(), torch.randn(5, 1, 4, 4))
         True
     """
+    if action.states and {-state for state in action.states} != set(action.states):
+        return False
     here, there = evaluated(action, fields), evaluated(action, -fields)
     return bool((here - there).abs().max() <= 1e-5 * here.abs().max())
 

@@ -1,0 +1,78 @@
+"""Options of the commands whose model may learn the picture in hand."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from rgflow.files import expanded
+from rgflow.text import many, say, share_bar
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from jsonargparse import Namespace
+    from torch import Tensor
+
+    from rgflow.cells import Mask
+    from rgflow.cli.parsing import Parser
+    from rgflow.flow import Flow
+
+STEPS, SECONDS = 800, 20.0
+"""What is learned if nothing is said: as many steps, unless they take longer."""
+
+
+def add_keep(options: Parser) -> None:
+    """Add the option for keeping a model that has learned a picture."""
+    options.word("keep", None, "a new folder for the model that has learned, to be used as --model")
+
+
+def check_keep(settings: Namespace, pictures: int) -> Path | None:
+    """The folder to keep a model in, if there is one.
+
+    Raises:
+        ValueError: If nothing is learned, there are several pictures, or it isn't free.
+    """
+    if settings.keep is None:
+        return None
+    folder = expanded(settings.keep)
+    if settings.adapt == 0 or pictures != 1:
+        given = "--adapt 0" if settings.adapt == 0 else many(pictures, "picture")
+        raise ValueError(f"Expected one picture to learn for --keep; got {given}.")
+    if os.path.lexists(folder) and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"Expected a new folder for --keep; {folder} is there: name another.")
+    return folder
+
+
+def restored(
+    flow: Flow, image: Tensor, hole: Mask, settings: Namespace, name: str
+) -> tuple[Tensor, Flow]:
+    """A repaired picture, uint8 [C, H, W], and the flow that has learned it, as `--adapt` says; the
+    same flow without a gain.
+
+    Args:
+        flow: A flow of windows.
+        image: The picture, uint8 [C, H, W].
+        hole: What is missing, [H, W].
+        settings: Of the command.
+        name: What to call the picture.
+    """
+    from rgflow.photographs.adapting import restore_adapted
+    from rgflow.photographs.restoring import restore
+
+    sweeps = settings.sweeps
+    if settings.adapt == 0:
+        with share_bar(f"{name}, repairing") as progress:
+            return restore(flow, image, hole, sweeps=sweeps, progress=progress), flow
+    steps, seconds = (STEPS, SECONDS) if settings.adapt is None else (None, settings.adapt)
+    with share_bar(f"{name}, learning and repairing (Ctrl-C: learned enough)") as progress:
+        whole, found = restore_adapted(
+            flow, image, hole, steps=steps, seconds=seconds, sweeps=sweeps, progress=progress
+        )
+    if not found.after < found.before:
+        return whole, flow
+    say(
+        f"{name}: the model has learned the picture: known pixels held out take {found.after:.2f} "
+        f"bits/dim instead of {found.before:.2f} (--adapt 0 turns this off)."
+    )
+    return whole, found.flow

@@ -1,0 +1,227 @@
+"""Scores of a flow that learns a photograph while it scores it, as a decoder could.
+
+Levels come from the coarsest to the finest, and each in bands from top to bottom. In a band, the
+layers come in the order of generation, each so many rows behind the one before it that all that it
+reads has been scored. After a band, every map takes some steps (`rgflow.photographs.adapting`) on
+windows of all places of the level that are known by then. So every byte is predicted by weights
+that have learned only from what came before it (Dawid 1984, "prequential"), and the bits are the
+length of a code.
+
+Maps learn apart from one another, so each is a part of the work of its own, in any order.
+
+Letters in shapes: C channels; H, W rows and columns; k sites.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rgflow.bijectors.base import Context
+from rgflow.bijectors.cellwise import BAND, Cellwise
+from rgflow.bijectors.window import WindowMixture
+from rgflow.cells import Sublattice
+from rgflow.checks import check_whole
+from rgflow.flow import Flow
+from rgflow.model import RGFlow
+from rgflow.photographs.adapting import BATCH, LEAST, Learner, site_unit
+from rgflow.photographs.scoring import Bits, Done, check_windows, sized
+from rgflow.photographs.surroundings import Grids, reach
+from rgflow.repair.windows import window_of
+
+ROWS = 32
+"""Rows of a level's grid in a band; chosen on validation photographs of `wallpapers`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """The rows of one layer in a band.
+
+    Attributes:
+        layer: The layer.
+        rows: Which rows of its cells.
+        known: Rows of the level's grid in which all sites, and all that windows around them read,
+            are known after the band.
+        name: A name.
+    """
+
+    layer: Cellwise
+    rows: range
+    known: int
+    name: str
+
+    @property
+    def level(self) -> int:
+        """The level of the layer."""
+        return self.layer.cells.level
+
+    @property
+    def count(self) -> int:
+        """Number of cells."""
+        return len(self.rows) * self.layer.cells.shape[1]
+
+    def sites(self) -> Iterator[Tensor]:
+        """Row and column of the cells, [k, 2], some at a time."""
+        cells = self.layer.cells
+        assert isinstance(cells, Sublattice)
+        number = max(BAND // cells.shape[1], 1)
+        for first in range(self.rows.start, self.rows.stop, number):
+            rows = torch.arange(first, min(first + number, self.rows.stop))
+            at = torch.cartesian_prod(rows, torch.arange(cells.shape[1]))
+            yield (at * cells.step + at.new_tensor(cells.start)).to(self.layer.code.device)
+
+
+def parts(layers: Sequence[Cellwise]) -> Iterator[list[Part]]:
+    """The bands of a level: the parts of each, in the order of generation.
+
+    Args:
+        layers: Of the level, in the order of inference.
+    """
+    margin, begun, height = reach(layers), dict[Cellwise, int](), layers[0].cells.extent[0]
+    for number in range(-(-(height + margin * (len(layers) - 1)) // ROWS)):
+        band = list[Part]()
+        known = ROWS * (number + 1) - margin * len(layers)
+        for behind, layer in enumerate(reversed(layers)):
+            cells = layer.cells
+            assert isinstance(cells, Sublattice)
+            end = ROWS * (number + 1) - margin * behind - cells.start[0]
+            rows = range(begun.get(layer, 0), min(max(-(-end // cells.step), 0), cells.shape[0]))
+            if rows:
+                begun[layer] = rows.stop
+                name = f"{cells.level}/{len(layers) - 1 - behind}/{number}"
+                whole = known + margin >= height
+                band.append(Part(layer, rows, height if whole else max(known, 0), name))
+        yield band
+
+
+class Prequential:
+    """The maps of a flow, and what they have learned of a photograph so far.
+
+    Args:
+        flow: Of the photograph's size.
+        grids: The grids of the photograph, as far as a decoder knows them.
+        passes: How often every site is learned, on average.
+    """
+
+    def __init__(self, flow: RGFlow, grids: Grids, passes: int) -> None:
+        self.passes, self.unit = check_whole("passes", passes, 0), site_unit(flow)
+        maps = dict.fromkeys(map(window_of, flow.layers))
+        self._grids, self._due = grids, dict.fromkeys(maps, 0.0)
+        self._learners = {map: Learner(deepcopy(map), seed) for seed, map in enumerate(maps)}
+
+    def read(self, part: Part) -> Iterator[tuple[WindowMixture, Tensor, Tensor, Context]]:
+        """What predicts a part, as it is now; and the sites [k, 2], levels [k, C] and context of
+        its cells, some at a time."""
+        map, around = self._learners[window_of(part.layer)].average, self._grids.of(part.layer)
+        for sites in part.sites():
+            yield map, sites, *around.read(part.layer, sites)
+
+    def learn(self, part: Part) -> None:
+        """Learn from all that is known after the band of a part."""
+        around, map = self._grids.of(part.layer), window_of(part.layer)
+        size, learner = (part.known, around.grid.shape[2]), self._learners[map]
+        if math.prod(size) < LEAST:
+            return
+        due = self._due[map] + self.passes * part.count / BATCH
+        self._due[map] = due % 1
+        assert isinstance(part.layer.cells, Sublattice)
+        starts = [start % self.unit for start in part.layer.cells.start]
+        for _ in range(int(due)):
+            at = [
+                torch.randint(
+                    -(-(edge - start) // self.unit), (BATCH,), generator=learner.generator
+                )
+                * self.unit
+                + start
+                for edge, start in zip(size, starts, strict=True)
+            ]
+            sites = torch.stack(at, 1).to(around.grid.device)
+            learner.step(*around.read(part.layer, sites))
+
+    def finish(self) -> None:
+        """Give the flow the weights that were learned."""
+        for map, learner in self._learners.items():
+            map.load_state_dict(learner.average.state_dict())
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute in one thread, as the number of threads changes rounding, and so what is learned."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@torch.no_grad()
+def score(
+    flow: Flow,
+    image: Tensor,
+    passes: int,
+    *,
+    done: Done | None = None,
+    progress: Callable[[str, float, float], None] | None = None,
+) -> tuple[Bits, RGFlow]:
+    """How many bits a photograph takes by a flow that learns it meanwhile, and this flow.
+
+    The same on one machine for any number of threads and processes.
+
+    Args:
+        flow: A flow of windows, of any size.
+        image: uint8 [C, H, W].
+        passes: How often every site is learned, on average; 0 gives `rgflow.photographs.bits`.
+        done: What an earlier, interrupted call reported to `progress`. Maps whose parts are all
+            there don't learn again, so the flow lacks what they had learned.
+        progress: Called after every part with its name, its bits, and the share of cells so far.
+
+    Raises:
+        ValueError: If the flow can't take such an image, or `passes` is negative.
+
+    Example:
+        >>> from rgflow import load_flow
+        >>> flow = load_flow("photos")
+        >>> image = torch.arange(48 * 64).view(1, 48, 64).remainder(251).byte().repeat(3, 1, 1)
+        >>> found, learned = score(flow, image, 1)
+        >>> found.levels.shape
+        torch.Size([1, 4])
+    """
+    of = sized(flow, image[None])
+    state = Prequential(of, Grids(of, image), passes)
+    plan: dict[WindowMixture, list[Part]] = {}
+    for part in (part for level in bands(of) for band in level for part in band):
+        plan.setdefault(window_of(part.layer), []).append(part)
+    cells = sum(len(layer.cells) for layer in of.layers)
+    levels, so_far, done = torch.zeros(1, of.levels, dtype=torch.float64), 0, done or {}
+    with one_thread():
+        for mine in plan.values():
+            kept = all(part.name in done for part in mine)
+            for part in mine:
+                if kept:
+                    found = done[part.name]
+                else:
+                    found = sum(
+                        -map.level_log_prob(own, context).double().sum().item()
+                        for map, _, own, context in state.read(part)
+                    ) / math.log(2)
+                    state.learn(part)
+                levels[:, part.level] += found
+                so_far += part.count
+                if progress:
+                    progress(part.name, found, so_far / cells)
+    state.finish()
+    learned = deepcopy(check_windows(flow))
+    learned.load_weights_from(of)
+    return Bits(levels, image.numel()), learned
+
+
+def bands(flow: RGFlow) -> Iterator[list[list[Part]]]:
+    """The bands (`parts`) of every level of a flow of the photograph's size, the highest first: the
+    order in which they can be decoded."""
+    for step in reversed(flow.steps):
+        yield list(parts(step.cellwise))

@@ -1,0 +1,397 @@
+"""Fields of states: exact probabilities, against enumeration and brute force."""
+
+import math
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+
+from flows import randomise
+from rgflow import Batch, FlowConfig, GaussianPrior, RGFlow, StateMap, Windows, preset
+from rgflow.actions import BlumeCapel, FreeField, Ising, Phi4, Potts, is_even
+from rgflow.analysis.couplings import couplings
+from rgflow.analysis.measurement import measure
+from rgflow.analysis.observables import moments
+from rgflow.analysis.scales import scales
+from rgflow.bijectors import Context, HeatBath, MapSpec, SiteStates
+from rgflow.field_theory import heat_bath, ising, potts, transfer
+from rgflow.objectives import Reinforce
+from rgflow.report import tables
+from rgflow.report.measurement import cautions
+from rgflow.training import train
+from rgflow.training.run import Run
+
+ACTIONS = {
+    "ising": Ising(temperature=2.0),
+    "potts": Potts(colours=3, temperature=0.9),
+    "blume-capel": BlumeCapel(temperature=0.8, splitting=0.7),
+}
+SYMMETRIES = {"ising": "cyclic", "potts": "cyclic", "blume-capel": "reversal"}
+
+
+def flow_of(action, shape=(4, 4), period=2, exact=True, symmetry="none", channels=1):
+    """A flow of states, with random weights, in float64."""
+    torch.manual_seed(0)
+    flow = RGFlow(
+        FlowConfig(
+            height=shape[0],
+            width=shape[1],
+            channels=channels,
+            geometry=Windows(period=period, reach=1, exact=action if exact else None),
+            map=StateMap(hidden=8, spins=action.states, symmetry=symmetry),
+            prior=GaussianPrior(),
+            pixels=None,
+        )
+    ).double()
+    randomise(flow, 1.0)
+    return flow
+
+
+def every(action, height, width):
+    """All fields of a lattice, [q^N, 1, H, W]."""
+    found = torch.cartesian_prod(*[torch.tensor(action.states).double()] * (height * width))
+    return found.view(-1, 1, height, width)
+
+
+def energy(action, field):
+    """E of one field [H, W], site by site."""
+    total, (height, width) = 0.0, field.shape
+    for i, j in product(range(height), range(width)):
+        here = field[i, j].item()
+        near = [field[(i + 1) % height, j].item(), field[i, (j + 1) % width].item()]
+        if isinstance(action, Potts):
+            total -= sum(here == one for one in near)
+        else:
+            total -= sum(here * one for one in near)
+        total += getattr(action, "splitting", 0.0) * here**2
+    return total
+
+
+# ---------------------------------------------------------------- actions and references
+
+
+@pytest.mark.parametrize("name", ACTIONS)
+def test_energies_site_by_site(name):
+    action = ACTIONS[name]
+    states = torch.tensor(action.states, dtype=torch.float64)
+    at = torch.randint(len(states), (5, 1, 3, 4), generator=torch.Generator().manual_seed(0))
+    expected = [energy(action, one[0]) for one in states[at]]
+    assert torch.equal(action.numbers(states[at]), at)
+    assert action.energies(states[at]).tolist() == pytest.approx(expected)
+    assert action(states[at]).tolist() == pytest.approx(np.divide(expected, action.temperature))
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"), [*product(ACTIONS, [(2, 2), (2, 4)]), ("ising", (4, 4))]
+)
+def test_exact_values_by_enumeration(name, shape):
+    action = ACTIONS[name]
+    fields = every(action, *shape)
+    e = action.energies(fields)
+    log_z = torch.logsumexp(-e / action.temperature, 0)
+    p = (-e / action.temperature - log_z).exp()
+    assert action.log_z(1, *shape) == pytest.approx(log_z.item(), rel=1e-12)
+    assert action.mean_energy(1, *shape) * math.prod(shape) == pytest.approx((p @ e).item())
+
+
+def test_exact_values_where_there_are_none():
+    assert Potts().log_z(1, 16, 16) is None
+    assert Potts().log_z(2, 2, 2) is None
+    assert Ising().log_z(1, 64, 64) == pytest.approx(3808.6725, abs=1e-3)
+    with pytest.raises(ValueError, match=r"at most 1024 states of a row.* got 3\^8"):
+        transfer((8, 8), 1.0, np.zeros(3), -np.eye(3))
+
+
+@pytest.mark.parametrize("name", ACTIONS)
+def test_markov_chains_by_enumeration(name):
+    action = ACTIONS[name]
+    fields = every(action, 2, 2)
+    p = (-action(fields) - action.log_z(1, 2, 2)).exp().numpy()
+    drawn, method = action.reference_fields((1, 2, 2), 32_000)
+    assert method == ("heat bath" if name == "blume-capel" else "clusters")
+    digits = len(action.states) ** np.arange(4)[::-1]
+    numbers = (action.numbers(drawn).flatten(2).numpy() * digits).sum(-1)
+    found = np.bincount(numbers.ravel(), minlength=len(p)) / numbers.size
+    error = np.sqrt(p / numbers.size)
+    # Draws of a chain aren't independent.
+    assert (np.abs(found - p) / error).max() < 8
+    assert np.abs(found - p).sum() < 0.05
+
+
+def test_chains_of_the_same_model_agree():
+    """Clusters, the heat bath, and the transfer matrix."""
+    action, shape = Potts(colours=4, temperature=1.0), (4, 4)
+    options = {"chains": 32, "sweeps": 400, "warm_up": 100}
+    exact = action.mean_energy(1, *shape)
+    for draws in (
+        potts(4, 1.0, 4, **options),
+        heat_bath(4, 1.0, action.alone, action.pairs, thin=4, **options),
+    ):
+        spins = torch.from_numpy(np.stack(list(draws))).double()
+        found = action.energies(spins.flatten(0, 1)[:, None]).view(400, 32).mean(0) / 16
+        assert abs(found.mean().item() - exact) < 4 * found.std().item() / 32**0.5
+
+
+def test_the_symmetry_of_signs():
+    states = [torch.tensor(ACTIONS[name].states) for name in ACTIONS]
+    fields = [one[torch.randint(len(one), (5, 1, 4, 4))] for one in states]
+    even = [is_even(ACTIONS[name], one) for name, one in zip(ACTIONS, fields, strict=True)]
+    assert even == [True, False, True]
+
+
+def test_the_magnetisation_of_potts():
+    ordered = torch.full((3, 1, 4, 4), 2.0)
+    found = moments(Potts(), ordered)
+    assert found.magnetisation == pytest.approx(np.ones(3))
+    assert found.energy == pytest.approx(np.full(3, -32.0))
+
+
+# ---------------------------------------------------------------- probabilities
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("name", ACTIONS)
+@pytest.mark.parametrize("shape", [(2, 2), (2, 4)])
+def test_probabilities_add_up_to_one(shape, name, symmetric, exact):
+    symmetry = SYMMETRIES[name] if symmetric else "none"
+    flow = flow_of(ACTIONS[name], shape, exact=exact, symmetry=symmetry)
+    fields = every(ACTIONS[name], *shape)
+    with torch.no_grad():
+        log_p = flow.log_prob(fields)
+        assert log_p.exp().sum().item() == pytest.approx(1, abs=1e-12)
+        assert log_p.std() > 0.1
+        # Both directions agree, and latents are those of the fields.
+        assert torch.equal(flow.decode(flow.encode(fields)), fields)
+        drawn, log_q = flow.sample_and_log_prob(500)
+        torch.testing.assert_close(flow.log_prob(drawn), log_q)
+        numbers = {tuple(one.flatten().tolist()): k for k, one in enumerate(fields)}
+        where = [numbers[tuple(one.flatten().tolist())] for one in drawn]
+        torch.testing.assert_close(log_p[where], log_q)
+    if symmetric:
+        at = ACTIONS[name].numbers(fields)
+        q = len(ACTIONS[name].states)
+        turned = (at + 1) % q if symmetry == "cyclic" else q - 1 - at
+        moved = torch.tensor(ACTIONS[name].states).double()[turned]
+        torch.testing.assert_close(flow.log_prob(moved), log_p)
+
+
+def test_samples_have_these_probabilities():
+    flow = flow_of(Potts(), (2, 2), symmetry="cyclic")
+    fields = every(Potts(), 2, 2)
+    p = flow.log_prob(fields).exp().detach().numpy()
+    drawn = flow.sample(40_000, generator=torch.Generator().manual_seed(0))
+    numbers = (drawn.flatten(1).long() * 3 ** torch.arange(3, -1, -1)).sum(1)
+    found = torch.bincount(numbers, minlength=81).numpy() / 40_000
+    off = (found - p) / np.sqrt(p * (1 - p) / 40_000)
+    assert np.abs(off).max() < 4.5
+    assert np.sqrt(np.mean(off**2)) < 1.3
+
+
+@pytest.mark.parametrize("name", ACTIONS)
+def test_the_last_half_against_brute_force(name):
+    """Probabilities of a site given all others are those of the action."""
+    action = ACTIONS[name]
+    flow = flow_of(action, (4, 4), period=4)
+    states = torch.tensor(action.states).double()
+    at = torch.randint(len(states), (6, 1, 4, 4), generator=torch.Generator().manual_seed(1))
+    for i, j in product(range(4), repeat=2):
+        fields = states[at].repeat(len(states), 1, 1, 1)
+        fields[:, 0, i, j] = states.repeat_interleave(6)
+        with torch.no_grad():
+            here = flow.log_prob(fields).view(-1, 6).log_softmax(0)
+        there = (-action(fields)).view(-1, 6).log_softmax(0)
+        assert torch.allclose(here, there) == bool((i + j) % 2)
+
+
+def test_a_heat_bath_in_words():
+    site = HeatBath(MapSpec(channels=1, sites=1, context=4), BlumeCapel(temperature=0.5))
+    d = torch.tensor([[1 / 6], [0.5], [-1 / 6]])
+    around = torch.tensor([[-1 / 6, -1 / 6, 0.5, 1 / 6]]).expand(3, -1)
+    p = site.double()(d.double(), Context(around.double(), around[:, :0].double()))[1].exp() / 3
+    weights = np.exp(2 * np.array([-1.0, 0.0, 1.0]))
+    assert p.tolist() == pytest.approx(weights / weights.sum())
+
+
+@pytest.mark.parametrize("states", [2, 3, 5])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_states_of_any_probability_come_back(states, dtype):
+    """Also those that hardly ever occur."""
+    site = SiteStates(MapSpec(channels=1, sites=1), spins=tuple(range(states)), hidden=8).to(dtype)
+    every = torch.arange(states, dtype=dtype)
+    u = ((every + 0.5) / states)[:, None]
+    d = torch.where(u <= 0.5, u, u - 1)
+    for strength in (0.0, 3.0, 12.0):
+        with torch.no_grad():
+            site.network.last.bias.copy_(strength * torch.linspace(-1, 1, states).flip(0))
+            y, log_det = site(d)
+            x, back = site.inverse(y)
+        torch.testing.assert_close(x, d, atol=1e-3 if dtype is torch.float32 else 1e-7, rtol=0)
+        torch.testing.assert_close(back, -log_det)
+        assert (log_det.double() - math.log(states)).exp().sum() == pytest.approx(1, abs=1e-6)
+
+
+# ---------------------------------------------------------------- learning
+
+
+def test_the_gradient_is_that_of_the_divergence():
+    """Its mean over many batches, against the exact gradient by enumeration."""
+    action = Ising(temperature=2.5)
+    flow = flow_of(action, (2, 2), exact=False)
+    fields = every(action, 2, 2)
+    log_q = flow.log_prob(fields)
+    parameter = flow.steps[0].cellwise[0].bijector.bijectors[0].linear.weight
+    exact = torch.autograd.grad((log_q.exp() * (log_q + action(fields))).sum(), parameter)[0]
+    generator, found = torch.Generator().manual_seed(0), []
+    for _ in range(200):
+        losses = Reinforce(action=action).losses(flow, Batch(size=50, generator=generator))
+        found.append(torch.autograd.grad(losses.mean(), parameter)[0])
+    found = torch.stack(found)
+    error = found.std(0) / 200**0.5
+    assert ((found.mean(0) - exact).abs() < 4 * error + 1e-9).all()
+    assert (error < 0.3 * exact.abs().max()).all()
+
+
+TINY = preset("ising-16").changed(
+    {
+        "steps": 80, "batch_size": 64, "validate_count": 200, "compile": False,
+        "schedule": "constant",
+        "objective": {"action": {"temperature": 4.0}},
+        "model": {
+            "height": 8, "width": 8, "shared": True, "map": {"hidden": 16},
+            "geometry": {"period": 2, "reach": 2},
+        },
+    }
+)  # fmt: skip
+"""A training that takes seconds."""
+
+
+def test_a_run_learns_and_is_measured(tmp_path):
+    assert TINY.model.geometry.exact == TINY.objective.action
+    run = Run.create(tmp_path / "run")
+    train(TINY, run, progress=False)
+    flow = RGFlow.from_pretrained(run.model)
+    found = measure(flow, TINY.objective, samples=2000, reference=2000)
+    assert found.ess > 0.5
+    assert abs(found.log_z.value - found.log_z_exact) < 4.5 * found.log_z.error
+    assert found.modes.covered
+    assert not cautions(found)
+    assert found.reference.method == "clusters"
+
+
+def test_a_resumed_run_is_the_uninterrupted_one(tmp_path):
+    config, flows = replace(TINY, batch_size=4, validate_count=10), []
+    for name, steps in (("whole", [6]), ("parts", [2, 6])):
+        for k, until in enumerate(steps):
+            run = Run.unfinished(tmp_path / name) if k else Run.create(tmp_path / name)
+            train(replace(config, steps=until), run, resume=bool(k), progress=False)
+        flows.append(Run.open(tmp_path / name).checkpoints(1).load()["flow"])
+    assert all(torch.equal(flows[0][name], flows[1][name]) for name in flows[0])
+
+
+def test_a_flow_learns_from_spins_of_a_chain(tmp_path):
+    """The forward divergence, by maximum likelihood."""
+    spins, _ = Ising(temperature=3.0).reference_fields((1, 8, 8), 6400)
+    np.save(tmp_path / "spins.npy", spins.flatten(0, 1).float().numpy())
+    config = TINY.changed(
+        {"objective": "likelihood", "data": f"fields:{tmp_path / 'spins.npy'}", "steps": 60}
+    )
+    run = Run.create(tmp_path / "run")
+    train(config, run, progress=False)
+    validated = [one["validation_nll"] for one in run.entries() if "validation_nll" in one]
+    entropy = (ising(8, 3.0).energy / 3.0 + ising(8, 3.0).log_z) / 64
+    assert entropy - 0.02 < validated[-1] < math.log(2) - 0.02
+
+
+def test_growing_keeps_the_finest_levels():
+    small = RGFlow(preset("ising-16").changed({"model": {"map": {"hidden": 8}}}).model)
+    randomise(small)
+    large = RGFlow(replace(small.config, height=32, width=32, levels=None))
+    large.load_weights_from(small)
+    for level, origin in enumerate([0, 1, 1, 2]):
+        theirs = small.steps[origin].state_dict()
+        mine = large.steps[level].state_dict()
+        assert theirs.keys() == mine.keys()
+        assert all(torch.equal(x, theirs[name]) for name, x in mine.items())
+
+
+# ---------------------------------------------------------------- the renormalization group
+
+
+def test_couplings_after_an_exact_decimation():
+    """Summing over every second site of the checkerboard leaves three couplings, in closed form
+    (Wilson 1975): spins of one half, and of the other at the middles of their plaquettes."""
+    k, random = 0.3, np.random.default_rng(0)
+    half = random.choice([-1, 1], (400, 16, 16))
+
+    def drawn(other, sign):
+        around = other + np.roll(other, sign, 1)
+        around = around + np.roll(around, sign, 2)
+        return np.where(random.random(other.shape) < 1 / (1 + np.exp(-2 * k * around)), 1, -1)
+
+    parts = []
+    for sweep in range(90):
+        half = drawn(drawn(half, 1), -1)
+        if sweep >= 30 and sweep % 6 == 0:
+            parts.append(half)
+    found = couplings(torch.from_numpy(np.concatenate(parts))[:, None])
+    four, two = math.log(math.cosh(4 * k)) / 8, math.log(math.cosh(2 * k)) / 2
+    exact = np.array([2 * four, four, four - two])
+    assert (np.abs(found.value - exact) < 4 * found.error).all()
+    assert (found.error < 0.003).all()
+
+
+def test_couplings_of_the_levels_of_a_flow():
+    config = preset("ising-16").changed({"model": {"map": {"hidden": 8}}})
+    flow, spins = RGFlow(config.model), Ising().reference_fields((1, 16, 16), 3200)[0]
+    levels = scales(flow, spins.flatten(0, 1).float())
+    assert [one.couplings is None for one in levels] == [False, False, False]
+    found = levels[0].couplings
+    assert (np.abs(found.value - [1 / Ising().temperature, 0, 0]) < 5 * found.error).all()
+    assert levels[1].couplings.value[1] > 5 * levels[1].couplings.error[1]  # new ones appear
+    assert "of plaquettes" in tables.scales(levels).head
+    with pytest.raises(ValueError, match="at least 40 fields on grids of at least 4×4"):
+        couplings(torch.ones(50, 1, 2, 2))
+
+
+# ---------------------------------------------------------------- mistakes
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Ising(temperature=0.0), "temperature to be at least 0.01; got 0.0"),
+        (lambda: Potts(colours=1), "colours to be at least 2; got 1"),
+        (lambda: StateMap(spins=(1.0, -1.0)), "states in order"),
+        (lambda: StateMap(spins=(0, 1, 2, 3), symmetry="reversal"), "at most three states"),
+        (lambda: Windows(exact=Ising(), boundary="open"), "a periodic boundary"),
+        (lambda: Windows(exact=Ising(), period=3), "an even period"),
+        (lambda: flow_of(Ising(), channels=2), "one channel"),
+        (lambda: replace(flow_of(Ising()).config, map=StateMap(spins=(0, 1))), "the action that"),
+        (lambda: flow_of(Ising()).log_prob(torch.zeros(1, 1, 4, 4)), "of the states .-1.0, 1.0."),
+        (lambda: Reinforce(action=Potts()).begin(flow_of(Ising())), "of the same states"),
+        (lambda: Reinforce(action=FreeField()).begin(flow_of(Ising())), "of the same states"),
+        (lambda: Ising().reference_fields((1, 4, 8), 100), "a square lattice with even edges"),
+        (lambda: heat_bath(3, 1.0, np.zeros(2), np.eye(2)), "an even length"),
+    ],
+)
+def test_what_is_wrong_is_said(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_a_symmetry_that_the_action_lacks_is_refused():
+    action = BlumeCapel(splitting=0.3)
+    flow = flow_of(action, symmetry="cyclic")
+    with pytest.raises(ValueError, match="an action with the symmetry cyclic"):
+        Reinforce(action=action).begin(flow)
+
+
+def test_an_action_that_reaches_farther_is_refused():
+    class Far(Phi4):
+        near = False
+
+    with pytest.raises(ValueError, match="four neighbours alone"):
+        Windows(exact=Far())
