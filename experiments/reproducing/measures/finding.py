@@ -1,5 +1,6 @@
 """Finding damage of photographs: of prints as scans have it, and of one colour in files."""
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from statistics import fmean
@@ -17,35 +18,40 @@ from sklearn.metrics import roc_auc_score
 from reproducing.measures.pictures import (
     Pixels,
     Random,
+    beside,
     blocks,
     crops,
     dead,
     grouped,
+    means,
+    perceptual_distance,
+    psnr,
+    repair_methods,
     saved,
     scratches,
     text,
 )
-from reproducing.measures.subject import Found, MeasuredFlow
+from reproducing.measures.subject import Found, MeasuredFlow, Picture
 from rgflow.cells import Mask
 from rgflow.photographs import simulation
 from rgflow.photographs.damage import Damage as FoundDamage
-from rgflow.photographs.damage import find_damage, marked_of
+from rgflow.photographs.damage import find_damage, marked_of, seen_through
 from rgflow.photographs.simulation import VISIBLE, Damage, Scan, Simulator
 
 QUALITIES = (None, 90, 75)
 """Of the JPEGs in which damage is looked for; none: a PNG."""
-Damaged = Callable[[Pixels, Random], tuple[Pixels, Mask, Mask]]
-"""Damages a picture: the picture, where it is damaged, and where that is seen."""
+Damaged = Callable[[Pixels, Random], tuple[Pixels, Mask, Mask, Pixels]]
+"""Damages a picture: the picture, where it is damaged, where that is seen, and the truth."""
 
 
 def flat(make: Callable[[tuple[int, int], Random], Mask], value: int | None) -> Damaged:
     """Shapes of one grey level, or pixels of any colour, on a picture that wasn't scanned."""
 
-    def made(x: Pixels, random: Random) -> tuple[Pixels, Mask, Mask]:
+    def made(x: Pixels, random: Random) -> tuple[Pixels, Mask, Mask, Pixels]:
         hole = make(x.shape[:2], random)
         colour = random.integers(256, size=x.shape) if value is None else value
         found = np.where(hole[..., None], colour, x).astype(np.uint8)
-        return found, hole, np.abs(found.astype(int) - x).max(2) > VISIBLE
+        return found, hole, np.abs(found.astype(int) - x).max(2) > VISIBLE, x
 
     return made
 
@@ -55,35 +61,32 @@ def scanned(*kinds: Damage) -> Damaged:
     scan = Scan(blur=(0.2, 0.5), noise=(1, 3), gain=(0.9, 1.05), gamma=(0.9, 1.1), compressed=0)
     simulator = Simulator(chances=[(kind, 1.0) for kind in kinds], scan=scan)
 
-    def made(x: Pixels, random: Random) -> tuple[Pixels, Mask, Mask]:
+    def made(x: Pixels, random: Random) -> tuple[Pixels, Mask, Mask, Pixels]:
         found = simulator(x.transpose(2, 0, 1), random)
-        return found.picture.transpose(1, 2, 0), found.mask, found.mask
+        picture, truth = (x.transpose(1, 2, 0) for x in (found.picture, found.truth))
+        return picture, found.mask, found.mask, truth
 
     return made
 
 
 LIGHT, DARK = ((225, 255),), ((10, 60),)
+SCRATCHES = simulation.Scratches(
+    number=(1, 2), width=(1, 2.6), softness=(0.4, 0.8), opacity=(0.3, 0.8), shades=LIGHT,
+    bend=(-0.002, 0.002), length=(30, 300),
+)  # fmt: skip
+SPECKS = simulation.Specks(number=(5, 20), width=(0.7, 2.5), opacity=(0.3, 0.9), shades=LIGHT)
+DUST = simulation.Dust(number=(1, 4), width=(3, 9), opacity=(0.4, 0.9), shades=LIGHT + DARK)
+HAIRS = simulation.Hairs(
+    number=(0.5, 1), width=(1, 2.5), opacity=(0.5, 0.9), bend=(-0.02, 0.02), shake=0.03,
+    shades=LIGHT + DARK,
+)  # fmt: skip
+FOLDS = simulation.Folds(number=(0.1, 0.3), width=(3, 7), opacity=(0.4, 0.8), shades=LIGHT)
 PRINTS = {
-    "soft scratches": scanned(
-        simulation.Scratches(
-            number=(1, 2), width=(1, 2.6), softness=(0.4, 0.8), opacity=(0.3, 0.8), shades=LIGHT,
-            bend=(-0.002, 0.002), length=(30, 300),
-        )
-    ),
-    "soft dust": scanned(
-        simulation.Specks(number=(5, 20), width=(0.7, 2.5), opacity=(0.3, 0.9), shades=LIGHT),
-        simulation.Dust(number=(1, 4), width=(3, 9), opacity=(0.4, 0.9), shades=LIGHT + DARK),
-    ),
-    "hairs": scanned(
-        simulation.Hairs(
-            number=(0.5, 1), width=(1, 2.5), opacity=(0.5, 0.9), bend=(-0.02, 0.02), shake=0.03,
-            shades=LIGHT + DARK,
-        )
-    ),
-    "folds": scanned(
-        simulation.Folds(number=(0.1, 0.3), width=(3, 7), opacity=(0.4, 0.8), shades=LIGHT)
-    ),
-}  # fmt: skip
+    "soft scratches": scanned(SCRATCHES),
+    "soft dust": scanned(SPECKS, DUST),
+    "hairs": scanned(HAIRS),
+    "folds": scanned(FOLDS),
+}
 FLAT = {
     "scratches, white": flat(scratches, 255),
     "scratches, grey": flat(scratches, 128),
@@ -108,11 +111,53 @@ def damage_of_photographs(subject: MeasuredFlow, *, count: int = 20, edge: int =
     return Found(numbers=found_damage(crops(count, edge)))
 
 
+def repairs_of_prints(subject: MeasuredFlow, *, count: int = 20, edge: int = 256) -> Found:
+    """Scans of scratched and dusty prints repaired where they are damaged, a pixel farther, and
+    where that is found: PSNR of what is damaged, LPIPS of the whole, seconds of the processor."""
+    fills, distance = repair_methods(subject), perceptual_distance()
+
+    def layers(x: Pixels, hole: Mask) -> Pixels:
+        image, filled = (
+            torch.from_numpy(y.transpose(2, 0, 1).copy()) for y in (x, fills["flow"](x, hole))
+        )
+        return seen_through(image, hole, filled).numpy().transpose(1, 2, 0)
+
+    methods = fills | {"flow": layers, "holes": fills["flow"]}
+    make, one, rows, shown = scanned(SCRATCHES, SPECKS, DUST, HAIRS), np.ones((3, 3)), [], {}
+    for name, quality in (("PNG", None), ("JPEG", 90)):
+        random = np.random.default_rng(0)
+        for number, whole in enumerate(crops(count, edge)):
+            damaged, hole, _, truth = make(whole, random)
+            x, found = _searched(damaged, quality)
+            masks = {"true": hole, "grown": binary_dilation(hole, one), "found": found.found}
+            for kind, mask in masks.items():
+                results = {"truth": truth, "damaged": x}
+                for method, fill in methods.items():
+                    start = sum(os.times()[:4])
+                    made = np.where(mask[..., None], fill(x, mask), x) if mask.any() else x
+                    seconds, results[method] = sum(os.times()[:4]) - start, made
+                    rows.append(
+                        {
+                            "damage": f"{name}, {kind}",
+                            "crop": number,
+                            "method": method,
+                            "psnr": psnr(made[hole], truth[hole]),
+                            "lpips": distance(made, truth),
+                            "seconds": seconds,
+                        }
+                    )
+                if number == 1:
+                    shown[f"{name}, {kind}"] = results
+    numbers = {"rows": rows, "means": means(rows, ("psnr", "lpips", "seconds"))}
+    picture = Picture(beside(shown, 96), "A scan of a damaged print, and repairs of it.")
+    return Found(numbers=numbers, pictures={"prints": picture})
+
+
 def found_damage(pictures: Sequence[Pixels]) -> dict[str, Any]:
     """How well damage is found: the area under the ROC curve of the detector's probabilities, and
-    of a noise residual (what a median filter takes away); precision and recall
-    of what is marked, where marks beside damage count as right, and damage that can't be seen
-    doesn't count; the share of shapes of which half is marked, by default and where a thousandth of
+    of a noise residual (what a median filter takes away); precision and recall of
+    what is marked, where marks beside damage count as right, and damage that can't be seen doesn't
+    count; the share of shapes of which half is marked, by default and where a thousandth of
     undamaged pixels would be; what is marked of undamaged pictures; all of that by sensitivity; and
     what a probability of 0.9 means."""
     undamaged, limits, false, seconds = {}, {}, dict.fromkeys(SENSITIVITIES, 0.0), 0.0
@@ -134,7 +179,7 @@ def found_damage(pictures: Sequence[Pixels]) -> dict[str, Any]:
     for name, (make, quality) in DAMAGE.items():
         random = np.random.default_rng(0)
         for number, truth in enumerate(pictures):
-            damaged, hole, seen = make(truth, random)
+            damaged, hole, seen, _ = make(truth, random)
             if not seen.any():
                 continue
             x, found = _searched(damaged, quality)
@@ -163,7 +208,7 @@ def found_damage(pictures: Sequence[Pixels]) -> dict[str, Any]:
                 }
             )
     keys = ("precision", "recall", "shapes", "shapes_at_limit")
-    means = {
+    by_damage = {
         name: {
             "auc": {method: fmean(row["auc"][method] for row in of) for method in of[0]["auc"]},
             **{key: fmean(row[key] for row in of) for key in keys},
@@ -172,7 +217,7 @@ def found_damage(pictures: Sequence[Pixels]) -> dict[str, Any]:
     }
     return {
         "rows": rows,
-        "means": means,
+        "means": by_damage,
         "undamaged": undamaged,
         "by_sensitivity": [
             {"sensitivity": s, "undamaged": false[s]}
@@ -185,8 +230,8 @@ def found_damage(pictures: Sequence[Pixels]) -> dict[str, Any]:
 
 
 def _shapes(damage: Mask, marked: Mask) -> float:
-    """The share of connected shapes of which at least half is marked."""
-    names = label(damage, connectivity=2)
+    """The share of shapes of which at least half is marked; what is two pixels apart is one."""
+    names = label(binary_dilation(damage, np.ones((3, 3))), connectivity=2) * damage
     sizes = np.bincount(names.ravel())[1:]
     of_each = np.bincount(names[marked], minlength=len(sizes) + 1)[1:]
     return float((2 * of_each >= sizes).mean())

@@ -24,6 +24,7 @@ from rgflow.app.searching import Part, around, searched, surprises
 from rgflow.cells import Mask
 from rgflow.flow import Flow
 from rgflow.photographs import changing, enlarging, restoring
+from rgflow.photographs.damage import seen_through
 from rgflow.photographs.pictures import Picture, as_seen, image_of
 
 MAX_PIXELS = 64_000_000
@@ -138,7 +139,8 @@ def repair(task: Task) -> dict[str, Any]:
         task.tell(version=photo.version)
 
     try:
-        show(restoring.restore(task.flow, image, hole, progress=task.progress, preview=show))
+        filled = restoring.restore(task.flow, image, hole, progress=task.progress, preview=show)
+        show(seen_through(image, hole, filled))
     except Exception:
         if shown:
             photo.undo()

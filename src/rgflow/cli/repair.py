@@ -116,7 +116,7 @@ def _repair(
     from PIL import Image
 
     from rgflow.figures.repair import before_after
-    from rgflow.photographs.damage import find_damage
+    from rgflow.photographs.damage import find_damage, seen_through
     from rgflow.photographs.pictures import named, write
     from rgflow.photographs.restoring import MAX_COMPLETED_PIXELS
 
@@ -151,6 +151,7 @@ def _repair(
                 f"{int(hole.sum()):,}: mark less."
             )
     whole, learned = adapting.restored(flow, image, hole, settings, path.name)
+    whole = seen_through(image, hole, whole)
     if keep:
         learned.save_pretrained(keep)
     written.insert(0, write(picture.replaced(whole.cpu().numpy(), hole), target))

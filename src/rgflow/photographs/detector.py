@@ -1,7 +1,8 @@
-"""The network that finds damage: the probability of it at every pixel, given its surroundings.
+"""The network that finds damage, and what shines through it.
 
-A U-Net (Ronneberger et al. 2015, arXiv 1505.04597) with batch normalisation, which once trained
-doesn't depend on the picture; so strips of a picture give what the whole one gives.
+It says how probable damage is at every pixel, and which levels it had without it. A U-Net
+(Ronneberger et al. 2015, arXiv 1505.04597) with batch normalisation, which once trained doesn't
+depend on the picture; so strips of a picture give what the whole one gives.
 `experiments/detector/train.py` trains it on damage of wallpapers that
 `rgflow.photographs.simulation` makes.
 
@@ -9,7 +10,7 @@ Letters in shapes: N pictures; H, W rows and columns.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from rgflow import tensors
+from rgflow.numerics import bfloat16_pays
 
 WEIGHTS = Path(__file__).with_name("detector.safetensors")
 DOWN = ((6, 16, 16), (16, 32, 32), (32, 48, 48), (48, 64, 64, 64))
@@ -106,18 +108,38 @@ def detector() -> Detector:
     return network.fused()
 
 
-@torch.no_grad()
-def probabilities(
+def examine(
     image: Tensor, *, progress: Callable[[float], None] | None = None
-) -> NDArray[np.float32]:
-    """How probable damage is, pixel by pixel, by strips.
+) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
+    """What the network says of a photograph, strip by strip.
 
     Args:
         image: uint8 [1 or 3, H, W].
         progress: Called with the share of the work that is done.
 
-    Returns:
-        [H, W]
+    Yields:
+        The rows of a strip, h of them; how probable damage is there, [h, W]; the levels without
+        it, [3, h, W], and their standard errors, [h, W].
+    """
+    _, height, width = image.shape
+    pixels = image.cpu().expand(3, -1, -1)
+    rows = max(STRIP_PIXELS // width // UNIT, 1) * UNIT
+    for top in range(0, height, rows):
+        end, first = min(top + rows, height), max(top - RIM, 0)
+        part = pixels[:, first : min(end + RIM, height)].float()[None]
+        part = F.pad(part, (0, -width % UNIT, 0, -part.shape[2] % UNIT), mode="replicate")
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=bfloat16_pays()):
+            found = torch.cat([x.reshape(-1, *x.shape[-2:]) for x in detector()(part)])
+        found = found[:, top - first : end - first, :width]
+        yield slice(top, end), found[0].sigmoid(), found[1:4], found[4].exp()
+        if progress:
+            progress(end / height)
+
+
+def probabilities(
+    image: Tensor, *, progress: Callable[[float], None] | None = None
+) -> NDArray[np.float32]:
+    """How probable damage is, pixel by pixel, [H, W]; arguments are those of `examine`.
 
     Example:
         >>> image = torch.full((3, 40, 60), 99, dtype=torch.uint8)
@@ -126,17 +148,7 @@ def probabilities(
         >>> found.shape, bool(found[7, 35] > 0.9), bool(found[30, 35] < 0.1)
         ((40, 60), True, True)
     """
-    _, height, width = image.shape
-    pixels = image.expand(3, -1, -1)
-    found = np.empty((height, width), dtype=np.float32)
-    rows = max(STRIP_PIXELS // width // UNIT, 1) * UNIT
-    for top in range(0, height, rows):
-        first, last = max(top - RIM, 0), min(top + rows + RIM, height)
-        part = pixels[:, first:last].float()[None]
-        part = F.pad(part, (0, -width % UNIT, 0, (first - last) % UNIT), mode="replicate")
-        odds = detector()(part)[0][0, top - first :, :width]
-        of_strip = found[top : top + rows]
-        of_strip[:] = torch.sigmoid(odds[: len(of_strip)]).numpy()
-        if progress:
-            progress(min((top + rows) / height, 1.0))
+    found = np.empty(image.shape[1:], dtype=np.float32)
+    for rows, probability, _, _ in examine(image, progress=progress):
+        found[rows] = probability.numpy()
     return found
