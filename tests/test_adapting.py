@@ -312,6 +312,17 @@ def test_a_score_is_the_length_of_a_file_that_is_read_back(coding, options, pass
     assert 0.98 * promised < 32 * len(file) < 1.005 * promised + 64
 
 
+@every
+def test_of_a_grey_picture_one_channel_is_written(coding, options):
+    flow, grey = random_flow(**options), waves(50, 37)[:1]
+    file = coding.encode(flow, grey, 2)
+    assert torch.equal(coding.decode(flow, file, grey.shape, 2), grey)
+    promised = coding.counted(flow, grey, 2)
+    assert 0.98 * promised < 32 * len(file) < 1.005 * promised + 64
+    whole = score(flow, grey.repeat(3, 1, 1), 2)[0].total.item()
+    assert promised < whole / 2
+
+
 def test_repair_says_what_was_learned_and_keeps_it(tmp_path, chelsea, monkeypatch, capsys):
     monkeypatch.setattr(commands, "STEPS", 100)
     hole = damaged(chelsea)
