@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import cache
 from typing import TYPE_CHECKING
 
 from rgflow.checks import check_at_least
+from rgflow.cli import adapting
 from rgflow.cli.parsing import Parser, most, outputs, parse
 from rgflow.files import expanded
 from rgflow.outputs import Source, check_space, keeping
@@ -54,6 +56,7 @@ def run(arguments: Sequence[str]) -> None:
     options.add_argument(
         "--temperature", type=float | None, default=None, help="sample the finer levels at this T"
     )
+    adapting.add_options(options)
     options.whole("seed", 0, "seed of the samples", least=0)
     options.word("background", "white", "the colour behind transparent pixels")
     options.limit()
@@ -81,6 +84,7 @@ def run(arguments: Sequence[str]) -> None:
             f"use another --model."
         )
     check_factor(flow, settings.factor)
+    kept_flow = adapting.check_keep(settings, len(settings.pictures))
     pixels = most(settings, MAX_PIXELS)
 
     def names(number: int) -> list[str]:
@@ -101,7 +105,6 @@ def run(arguments: Sequence[str]) -> None:
         image = torch.from_numpy(picture.pixels(flow.config.channels))
         check_space(source.folder, 2 * math.ceil(settings.factor) ** 2 * image.nbytes)
         source.folder.mkdir(parents=True, exist_ok=True)
-        keep = source.out(f".*.{source.key[:16]}.kept")
         # Half of the rounding error of coefficients, as most of these are 0 anyway; chosen on
         # photographs of wallpapers.
         noise = picture.loss / 2 if settings.noise is None else settings.noise
@@ -110,9 +113,12 @@ def run(arguments: Sequence[str]) -> None:
                 three = image.expand(3, -1, -1)  # which photos has
                 image = denoise(photos(), three, noise, progress=progress)[: len(image)]
             say(f"{path.name}: its pixels moved within a standard error of {noise:.1f} levels.")
-        with share_bar(path.name) as progress, keeping(keep):
+        # What another flow has drawn can't be continued.
+        keep = None if settings.adapt else source.out(f".*.{source.key[:16]}.kept")
+        learned = adapting.learned(flow, image, settings, path.name, kept_flow)
+        with share_bar(path.name) as progress, keeping(keep) if keep else nullcontext():
             large = enlarge(
-                flow,
+                learned,
                 image,
                 settings.factor,
                 temperature=settings.temperature,

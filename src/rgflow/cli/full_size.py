@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rgflow.cli import adapting
 from rgflow.cli.parsing import most, outputs
 from rgflow.outputs import check_space
 
@@ -28,33 +28,21 @@ class Photograph:
     Attributes:
         source: The file, and the names of its results.
         picture: What it holds.
-        model: Of photographs.
+        image: What the flow sees, uint8 [C, H, W].
+        flow: A flow of photographs, for images of this size.
         written: The files written so far.
     """
 
     source: Source
     picture: Picture
-    model: Model
+    image: Tensor
+    flow: RGFlow
     written: list[Path] = field(default_factory=list)
 
     @property
     def name(self) -> str:
         """Of the file."""
         return self.source.path.name
-
-    @cached_property
-    def flow(self) -> RGFlow:
-        """The flow, for images of this size."""
-        from rgflow.photographs.scoring import sized
-
-        return sized(self.model.flow, self.image[None])
-
-    @cached_property
-    def image(self) -> Tensor:
-        """What the flow sees, uint8 [C, H, W]."""
-        import torch
-
-        return torch.from_numpy(self.picture.pixels(self.model.flow.config.channels))
 
     def save(self, pixels: Tensor, name: str) -> None:
         """Write the picture with other pixels, uint8 [C, H, W], in its own size and mode."""
@@ -68,10 +56,17 @@ class Photograph:
 
 def is_full_size(settings: Namespace, model: Model) -> bool:
     """Whether there are picture files that are to be changed at full size: by a model of
-    photographs, and without --size."""
+    photographs, and without --size. Raises a `ValueError` if others are to be learned."""
     from rgflow.photographs.scoring import is_of_photographs
 
-    return bool(settings.images and settings.size is None and is_of_photographs(model.flow))
+    if settings.images and settings.size is None and is_of_photographs(model.flow):
+        return True
+    if settings.adapt or settings.keep:
+        raise ValueError(
+            "Expected --adapt and --keep for pictures at full size only; got others: leave them "
+            "out, or give --images and a model of photographs without --size."
+        )
+    return False
 
 
 def each(
@@ -93,8 +88,13 @@ def each(
     Raises:
         ValueError: If names are taken, or photographs were left out.
     """
+    import torch
+
     from rgflow import trained
     from rgflow.photographs.pictures import LOSSLESS, MAX_PIXELS, read
+    from rgflow.photographs.scoring import sized
+
+    keep = adapting.check_keep(settings, len(groups))
 
     def patterns(number: int) -> list[str]:
         ending = groups[number][0].suffix
@@ -104,7 +104,9 @@ def each(
     def change(source: Source) -> None:
         picture = read(source.path, most=most(settings, MAX_PIXELS))
         check_space(source.folder, len(names(source.number)) * picture.seen.nbytes)
-        work(Photograph(source, picture, model))
+        image = torch.from_numpy(picture.pixels(model.flow.config.channels))
+        flow = adapting.learned(model.flow, image, settings, source.path.name, keep)
+        work(Photograph(source, picture, image, sized(flow, image[None])))
 
     results = outputs(settings, groups, trained.fingerprint(model.flow), own=model.pictures)
     with results.guarded():
