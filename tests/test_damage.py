@@ -5,13 +5,16 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from rgflow.data.patches import photograph
 from rgflow.photographs import detector, examples
-from rgflow.photographs.damage import find_damage
+from rgflow.photographs.damage import find_damage, seen_through
 from rgflow.photographs.detector import Detector, probabilities
+from rgflow.photographs.pictures import read
 from rgflow.photographs.simulation import Damage, Scan, Simulator
+from rgflow.repair.biharmonic import biharmonic
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +47,7 @@ def test_a_pixel_depends_on_no_more_than_its_rim():
     network, size = Detector().eval(), 2 * detector.RIM + 48
     x = torch.rand(1, 3, size, size, requires_grad=True)
     for at in (detector.RIM + 16, detector.RIM + 31):
-        (slope,) = torch.autograd.grad(network(255 * x)[0, at, at], x)
+        (slope,) = torch.autograd.grad(network(255 * x)[0][0, at, at], x)
         rows = slope.abs().sum((0, 1, 3)).nonzero()
         assert at - detector.RIM <= rows.min()
         assert rows.max() <= at + detector.RIM
@@ -65,6 +68,53 @@ def test_soft_damage_is_found_in_a_photograph_that_was_not_learned(name, quality
     assert made.mask.sum() > 30
     assert roc_auc_score(made.mask.ravel(), found.probability.ravel()) > 0.95
     assert (found.found & made.mask).sum() > 0.6 * made.mask.sum()
+
+
+def test_the_example_of_dust_is_found():
+    file, hole = examples.damaged("dust")
+    image = read(file).seen
+    seen = hole & (np.abs(image.astype(int) - read(examples.whole("dust")).seen).max(0) > 12)
+    assert (find_damage(torch.from_numpy(image)).found & seen).sum() >= 0.95 * seen.sum()
+
+
+@pytest.mark.parametrize("mode", ["RGB", "palette", "dithered", "black and white"])
+def test_little_is_found_where_nothing_is_damaged(mode):
+    found = []
+    for name in ("astronaut", "coffee", "rocket"):
+        image = Image.fromarray(photograph(name, 2).transpose(1, 2, 0))
+        if mode == "black and white":
+            image = image.convert("L")
+        elif mode != "RGB":
+            dither = Image.Dither.FLOYDSTEINBERG if mode == "dithered" else Image.Dither.NONE
+            image = image.quantize(256, dither=dither)
+        pixels = np.asarray(image.convert("RGB")).transpose(2, 0, 1).copy()
+        found.append(find_damage(torch.from_numpy(pixels)).found.mean())
+    assert np.mean(found) < 0.001
+
+
+def test_shapes_of_one_colour_are_found_whole(chelsea):
+    """A network that sees only a part of a line is told the rest by its colour."""
+    image, hole = chelsea.copy(), np.zeros(chelsea.shape[1:], dtype=bool)
+    hole[20:100, 30:33] = hole[50, 10:120] = True
+    for colour in (0, 128, 255):
+        image[:, hole] = colour
+        found = find_damage(torch.from_numpy(image)).found
+        assert found[hole].mean() > 0.98
+        assert (found & ~hole).sum() < 0.1 * hole.sum()
+
+
+def test_what_shines_through_improves_what_fills_a_hole(chelsea):
+    kind = Damage.kinds["scratches"](opacity=(0.3, 0.5), shades=((225, 255),), width=(2, 4))
+    simulator = Simulator(chances=((kind, 1),), scan=Scan(noise=(1, 1), compressed=0))
+    made = simulator(chelsea, np.random.default_rng(3))
+    image, truth = torch.from_numpy(made.picture), made.truth.astype(float)
+    filled = biharmonic(image[None], made.mask)[0]
+    better = seen_through(image, made.mask, filled).numpy()
+    before, after = (np.square(x - truth)[:, made.mask].mean() for x in (filled.numpy(), better))
+    assert after < 0.8 * before
+    assert np.array_equal(better[:, ~made.mask], filled.numpy()[:, ~made.mask])
+    grey = seen_through(image[:1], made.mask, filled[:1])
+    assert grey.shape == filled[:1].shape
 
 
 def test_what_is_found_grows_with_the_sensitivity(chelsea):

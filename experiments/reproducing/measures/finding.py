@@ -219,11 +219,11 @@ def found_damage(pictures: Sequence[Pixels]) -> dict[str, Any]:
         "rows": rows,
         "means": by_damage,
         "undamaged": undamaged,
-        "by_sensitivity": [
-            {"sensitivity": s, "undamaged": false[s]}
+        "by_sensitivity": {
+            f"{100 * s:.0f} %": {"undamaged": false[s]}
             | {key: float(np.mean(of)) for key, of in curve[s].items()}
             for s in SENSITIVITIES
-        ],
+        },
         "right_at_0.9": float(np.concatenate(certain).mean()),
         "seconds_per_megapixel": 1e6 * seconds / (3 * size),
     }

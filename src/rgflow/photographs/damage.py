@@ -3,14 +3,15 @@
 It finds what `rgflow.photographs.simulation` makes: scratches, hairs, dust, cracks, folds, words,
 dead pixels and missing blocks, soft or sharp, opaque or not, before and after compression with
 loss. What is wide and translucent, such as stains, it leaves. Pixels of exactly one colour that
-touch are damaged together or not at all, so they share what the network says of them.
+touch are damaged together or not at all, so they share what the network says of them; and single
+pixels are compared with their neighbours, which finds dead ones.
 
 Much damage is no hole: the picture shines through, and the network says what it was like.
 
 Letters in shapes: C channels; H, W rows and columns.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import permutations, product
 
@@ -25,13 +26,17 @@ from rgflow.cells import Mask
 from rgflow.checks import check_at_least
 from rgflow.photographs.detector import examine, probabilities
 
-MIN_SHAPE_PIXELS, MAX_SHAPE_SHARE, MAX_THICKNESS = 6, 0.02, 3
+MIN_SHAPE_PIXELS, MAX_SHAPE_SHARE, MAX_THICKNESS = 12, 0.02, 3
 """Fewest pixels of a shape of one colour, and most: a share of the picture, or so many for every
 pixel of its edge."""
 EDGE_CONTRAST, MIN_SHARP_SHARE = 6, 0.65
 """Levels by which its edge differs from what is beside it, at this share of the edge at least."""
-SHAPE_FACTOR = 30.0
-"""How much more often such shapes are damage than the network says."""
+SHAPE_FACTOR, MAX_SHAPES = 8.0, 0.1
+"""How much more often such shapes are damage than the network says, unless they cover a larger
+share of the picture, as in those of few colours."""
+LONELY, LONELY_POWER = 2.7, 6
+"""How often a pixel differs more from its neighbours than these from theirs where it's as probably
+dead as not, and the power of that with which the odds rise; chosen on validation photographs."""
 FILLED_ERROR = 14.0
 """Standard error of what fills a hole, in levels; chosen on validation photographs."""
 SENSITIVITY = 0.3
@@ -75,7 +80,8 @@ def find_damage(
         [[7, 20]]
     """
     check_at_least("sensitivity", sensitivity, 0, 1)
-    probability = _by_shapes(image.cpu().numpy(), probabilities(image, progress=progress))
+    pixels, probability = image.cpu().numpy(), probabilities(image, progress=progress)
+    probability = np.maximum(_by_shapes(pixels, probability), _alone(pixels))
     return Damage(marked_of(probability, sensitivity), probability)
 
 
@@ -143,6 +149,37 @@ def _by_shapes(image: NDArray[np.uint8], probability: NDArray[np.float32]) -> ND
         sharp += np.bincount(inside[end & step], minlength=len(sizes))
     fits = (sizes >= MIN_SHAPE_PIXELS) & (sharp >= MIN_SHARP_SHARE * edges)
     fits &= (sizes <= MAX_SHAPE_SHARE * names.size) | (sizes <= MAX_THICKNESS * edges)
+    if fits[names].mean() > MAX_SHAPES:
+        return probability
     mean = np.bincount(names.ravel(), probability.ravel()) / np.maximum(sizes, 1)
     shared = np.where(fits, SHAPE_FACTOR * mean / (1 + (SHAPE_FACTOR - 1) * mean), 0)
     return np.maximum(probability, shared[names].astype(np.float32))
+
+
+def _alone(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """How probably pixels [H, W] are dead, by their mean difference from the four neighbours that
+    are most like them (Garnett et al. 2005, doi 10.1109/TIP.2005.857261), beside the second largest
+    that a neighbour has."""
+    levels = image.astype(np.int16)
+    four = np.full((4, *image.shape[1:]), 255, dtype=np.int16)
+    for beside in _neighbours(levels):
+        difference = np.abs(levels - beside).max(0)
+        for smaller in four:
+            smaller[:], difference = (
+                np.minimum(smaller, difference),
+                np.maximum(smaller, difference),
+            )
+    own = four.sum(0) // 4
+    most, second = np.zeros((2, *own.shape), dtype=np.int16)
+    for beside in _neighbours(own):
+        most, second = np.maximum(most, beside), np.maximum(second, np.minimum(most, beside))
+    odds = (own / (LONELY * (4 + second)).astype(np.float32)) ** LONELY_POWER
+    return np.asarray(odds / (1 + odds), np.float32)
+
+
+def _neighbours(x: NDArray[np.int16]) -> Iterator[NDArray[np.int16]]:
+    """The eight neighbours of all pixels [..., H, W]; beyond the edge are those before it."""
+    wide = np.pad(x, [(0, 0)] * (x.ndim - 2) + [(1, 1), (1, 1)], mode="symmetric")
+    for i, j in product(range(3), range(3)):
+        if (i, j) != (1, 1):
+            yield wide[..., i : i + x.shape[-2], j : j + x.shape[-1]]
