@@ -869,7 +869,7 @@ def test_levels_of_files(chelsea, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["score", "NONE.png"], "Expected a picture or a folder of them; .*NONE.png isn't there"),
+        (["score", "NONE.png"], "Expected a picture file; there is none at .*NONE.png"),
         (["score", "words.png"], "Expected a picture file.*isn't one, or is damaged"),
         (["score", "small.png"], "at least 4×4 pixels; got 2×3"),
         (["score", "good.png", "--out", "x.txt"], "--out to end in .csv, .parquet, .jsonl"),

@@ -122,7 +122,8 @@ def results(
     work: Callable[[Given], Made],
     patterns: Callable[[int], list[str]],
 ) -> None:
-    """Make and write the files of each picture, as `each`; of a collection, also a table.
+    """Make and write the files of each picture, and of a collection a table; arguments are those of
+    `each`.
 
     Raises:
         LeftOutError: If some pictures were left out; besides as `each` does.

@@ -101,7 +101,11 @@ class Worker:
             return Made(name=name, place=item.place, error=error)
 
     def result(self, item: Item) -> Made:
-        """The result of a picture; raises whatever is wrong."""
+        """The result of a picture.
+
+        Raises:
+            ValueError: Or whatever else is wrong.
+        """
         if item.error:
             raise ValueError(item.error)
         source, (first, *more) = item.source, item.files

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rgflow.cli import adapting
 from rgflow.cli.parsing import Parser, most, parse
-from rgflow.files import expanded
+from rgflow.files import expanded, writing
 from rgflow.outputs import Made, Outputs, keeping, lines
 from rgflow.text import Screen, bars, say, table
 
@@ -155,6 +155,7 @@ class Score:
         with ExitStack() as stack:
             if kept:
                 stack.enter_context(keeping(kept))
+                stack.enter_context(writing(kept))
             file = stack.enter_context(kept.open("a")) if kept else None
             shown = stack.enter_context(bars())
             task = shown.add_task(Path(given.name).name, total=1.0)

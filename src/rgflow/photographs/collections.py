@@ -177,7 +177,6 @@ def collection(
         download: Whether sets may be read from the hub.
 
     Raises:
-        FileNotFoundError: If there is a single path, and nothing there.
         ValueError: If there are no pictures in a folder, or a set can't be read.
     """
     groups, shards, sizes = list[list[Path]](), {}, dict[int, int]()
@@ -194,10 +193,8 @@ def collection(
         path = place(name)
         remote = "://" in name
         folder = path.is_dir() if remote else os.path.isdir(path)
-        if len(names) == 1 and not (path.exists() if remote else os.path.lexists(path)):
-            raise FileNotFoundError(f"Expected a picture or a folder of them; {path} isn't there.")
-        found = _inside(path) if folder else [(path, 0)]  # of several, a missing one is a row
-        if not found:
+        found = (_inside(path) if folder else []) or [(path, 0)]  # what can't be read is a row
+        if folder and found[0][0] == path and len(names) == 1:
             raise ValueError(
                 f"Expected a folder with pictures, .parquet or .tar files; {path} has none."
             )
