@@ -10,11 +10,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from rgflow.checks import check_at_least
+from rgflow.cli import adapting
 from rgflow.cli.parsing import Parser, most, outputs, parse
 from rgflow.outputs import Made, check_space, keeping
 from rgflow.text import say, share_bar
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from jsonargparse import Namespace
 
     from rgflow.cli.engines import Given
@@ -60,6 +63,7 @@ def run(arguments: Sequence[str]) -> None:
     options.add_argument(
         "--temperature", type=float | None, default=None, help="sample the finer levels at this T"
     )
+    adapting.add_options(options)
     options.whole("seed", 0, "seed of the samples", least=0)
     options.word("background", "white", "the colour behind transparent pixels")
     options.limit()
@@ -87,6 +91,7 @@ def run(arguments: Sequence[str]) -> None:
         )
     check_factor(flow, settings.factor)
     pictures = collection(settings.pictures, download=settings.download)
+    keep = adapting.check_keep(settings, len(pictures.groups))
 
     def names(number: int) -> list[str]:
         ending = pictures.groups[number][0].suffix
@@ -94,7 +99,7 @@ def run(arguments: Sequence[str]) -> None:
 
     results = outputs(settings, pictures.groups, trained.fingerprint(flow))
     with results.guarded():
-        collecting.results(settings, results, pictures, Enlarge(flow, settings), names)
+        collecting.results(settings, results, pictures, Enlarge(flow, settings, keep), names)
 
 
 @dataclass(frozen=True)
@@ -104,10 +109,12 @@ class Enlarge:
     Attributes:
         flow: A flow of photographs.
         settings: Of the command.
+        keep: A folder for the model that has learned the picture.
     """
 
     flow: Flow
     settings: Namespace
+    keep: Path | None = None
 
     @cached_property
     def _photos(self) -> Flow:
@@ -139,8 +146,7 @@ class Enlarge:
                 f"have {height * width / 1e6:.0f}: use a smaller --factor, or raise --limit."
             )
         image = torch.from_numpy(picture.pixels(self.flow.config.channels))
-        if kept:
-            check_space(source.folder, 2 * math.ceil(settings.factor) ** 2 * image.nbytes)
+        check_space(source.folder, 2 * math.ceil(settings.factor) ** 2 * image.nbytes)
         # Half of the rounding error of coefficients, as most of these are 0 anyway; chosen on
         # photographs of wallpapers.
         noise = picture.loss / 2 if settings.noise is None else settings.noise
@@ -149,9 +155,12 @@ class Enlarge:
                 three = image.expand(3, -1, -1)  # which photos has
                 image = denoise(self._photos, three, noise, progress=progress)[: len(image)]
             say(f"{path.name}: its pixels moved within a standard error of {noise:.1f} levels.")
+        flow = adapting.learned(self.flow, image, settings, path.name, self.keep)
+        if settings.adapt:
+            kept = None  # as what another flow has drawn can't be continued
         with share_bar(path.name) as progress, keeping(kept) if kept else nullcontext():
             large = enlarge(
-                self.flow,
+                flow,
                 image,
                 settings.factor,
                 temperature=settings.temperature,

@@ -50,9 +50,7 @@ def run(arguments: Sequence[str]) -> None:
         "nats below the usual log-likelihood that count as damage; a larger value finds less",
         1.0,
     )
-    what = "seconds in which the model learns the picture; by default 800 steps; 0: none"
-    options.number("adapt", None, what, 0.0)
-    adapting.add_keep(options)
+    adapting.add_options(options, None, "; by default 800 steps")
     options.whole("sweeps", 4, "number of times every missing pixel is estimated")
     options.whole("completions", 0, "number of possible completions to sample as well", least=0)
     options.whole("particles", 32, "number of particles for --completions", least=2)
