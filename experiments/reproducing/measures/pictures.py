@@ -176,6 +176,7 @@ def repairs_of_photographs(subject: MeasuredFlow, *, count: int = 20, edge: int 
     """Photographs repaired where it is known what is damaged: PSNR of what was missing, structural
     similarity and LPIPS of the whole, and seconds of the processor."""
     methods, rows, shown, distance = repair_methods(subject), [], {}, perceptual_distance()
+    methods.pop("shift map", None)  # slow, and far behind on scans of prints
     for name, make in DAMAGES.items():
         random = np.random.default_rng(0)
         for number, truth in enumerate(crops(count, edge)):
