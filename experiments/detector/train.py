@@ -55,6 +55,9 @@ AVERAGE = 0.995
 UNDAMAGED, GREY, SHUFFLED, SHARPENED, DITHERED = 0.25, 0.15, 0.2, 0.3, 0.05
 """Shares of patches without damage, without colours, with their channels in any order, with edges
 that are sharpened, and with a palette of few colours."""
+MOSTLY = 0.7
+"""Share of undamaged patches among those by which probabilities are scaled: so much of a damaged
+photograph is whole."""
 OFTEN, SELDOM = 0.2, 0.1
 """How often a kind of damage is in a patch."""
 HARD: dict[str, Any] = {
@@ -110,11 +113,13 @@ def patch(pictures: list[list[Pixels]], random: Random) -> Pixels:
     return np.ascontiguousarray(found.transpose(2, 0, 1))
 
 
-def batch(pictures: list[list[Pixels]], *seed: int) -> tuple[Tensor, Tensor, Tensor]:
+def batch(
+    pictures: list[list[Pixels]], *seed: int, undamaged: float = UNDAMAGED
+) -> tuple[Tensor, Tensor, Tensor]:
     """Damaged patches [N, 3, H, W], where they are damaged [N, H, W], and without that damage."""
     random, made = np.random.default_rng(seed), []
     for _ in range(NEW):
-        chances = HARMLESS if random.random() < UNDAMAGED else CHANCES
+        chances = HARMLESS if random.random() < undamaged else CHANCES
         how = Simulator(chances=chances, scan=SCANS[random.integers(len(SCANS))])
         one = how(patch(pictures, random), random)
         grey = random.random() < GREY
@@ -155,7 +160,8 @@ def calibrated(
 ) -> tuple[float, float]:
     """The scale and shift of log-odds that are right on other pictures, by maximum likelihood."""
     with torch.no_grad():
-        found = [(network(x)[0], y) for x, y, _ in (batch(pictures, 1, n) for n in range(batches))]
+        made = (batch(pictures, 1, n, undamaged=MOSTLY) for n in range(batches))
+        found = [(network(x)[0], y) for x, y, _ in made]
     odds, truth = (torch.cat([x.flatten() for x in of]) for of in zip(*found, strict=True))
     ends = torch.tensor([1.0, 0.0], requires_grad=True)
     optimizer = torch.optim.LBFGS([ends], line_search_fn="strong_wolfe")
@@ -227,7 +233,7 @@ def main() -> None:
             if interruptions.noted:
                 return
     network = average.module.eval()
-    scale, shift = calibrated(network, photographs("validation"), 150)
+    scale, shift = calibrated(network, photographs("validation"), 300)
     with torch.no_grad():
         network.last.weight[0] *= scale
         network.last.bias[0] = scale * network.last.bias[0] + shift

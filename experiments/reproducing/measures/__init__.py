@@ -9,7 +9,7 @@ from inspect import signature
 from typing import Any
 
 from reproducing.measures.enlarging import enlarging_of_photographs
-from reproducing.measures.finding import damage_of_photographs, repairs_of_prints
+from reproducing.measures.finding import damage_of_photographs, marks_of_others, repairs_of_prints
 from reproducing.measures.images import (
     data_grid,
     inheritance,
@@ -55,7 +55,13 @@ _ALL: tuple[Measure, ...] = (
     *(fields, levels, varied, mixing, inheritance, inpainting, priors),
     observables,
     pace,
-    *(repairs_of_photographs, damage_of_photographs, repairs_of_prints, enlarging_of_photographs),
+    *(
+        repairs_of_photographs,
+        damage_of_photographs,
+        repairs_of_prints,
+        marks_of_others,
+        enlarging_of_photographs,
+    ),
 )
 MEASURES = {measure.__name__: measure for measure in _ALL}
 """Every measure by name."""

@@ -32,6 +32,7 @@ from reproducing.measures.pictures import (
     text,
 )
 from reproducing.measures.subject import Found, MeasuredFlow, Picture
+from reproducing.others import pictures
 from rgflow.cells import Mask
 from rgflow.photographs import simulation
 from rgflow.photographs.damage import Damage as FoundDamage
@@ -153,7 +154,16 @@ def repairs_of_prints(subject: MeasuredFlow, *, count: int = 20, edge: int = 256
     return Found(numbers=numbers, pictures={"prints": picture})
 
 
-def found_damage(pictures: Sequence[Pixels]) -> dict[str, Any]:
+def marks_of_others(subject: MeasuredFlow) -> Found:
+    """The share of the pixels that are marked in pictures of other kinds, which have no damage."""
+    shares = {
+        name: float(find_damage(torch.from_numpy(x[:3])).found.mean())
+        for name, x in pictures(("others",)).items()
+    }
+    return Found(numbers={"rows": shares, "mean": fmean(shares.values())})
+
+
+def found_damage(photographs: Sequence[Pixels]) -> dict[str, Any]:
     """How well damage is found: the area under the ROC curve of the detector's probabilities, and
     of a noise residual (what a median filter takes away); precision and recall of
     what is marked, where marks beside damage count as right, and damage that can't be seen doesn't
@@ -161,10 +171,10 @@ def found_damage(pictures: Sequence[Pixels]) -> dict[str, Any]:
     undamaged pixels would be; what is marked of undamaged pictures; all of that by sensitivity; and
     what a probability of 0.9 means."""
     undamaged, limits, false, seconds = {}, {}, dict.fromkeys(SENSITIVITIES, 0.0), 0.0
-    size = sum(x[..., 0].size for x in pictures)
+    size = sum(x[..., 0].size for x in photographs)
     for quality in QUALITIES:
         start = time.process_time()
-        clean = [_searched(x, quality)[1] for x in pictures]
+        clean = [_searched(x, quality)[1] for x in photographs]
         seconds += time.process_time() - start
         every = np.concatenate([one.probability.ravel() for one in clean])
         limits[quality] = float(np.quantile(every, 0.999))
@@ -178,7 +188,7 @@ def found_damage(pictures: Sequence[Pixels]) -> dict[str, Any]:
     curve = {s: {"precision": [], "recall": []} for s in SENSITIVITIES}
     for name, (make, quality) in DAMAGE.items():
         random = np.random.default_rng(0)
-        for number, truth in enumerate(pictures):
+        for number, truth in enumerate(photographs):
             damaged, hole, seen, _ = make(truth, random)
             if not seen.any():
                 continue
