@@ -30,7 +30,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from reproducing.measures.finding import found_damage
 from rgflow import tensors
 from rgflow.data import wallpapers
+from rgflow.data.decoding import open_picture
 from rgflow.data.images import Pixels
+from rgflow.data.patches import reductions
 from rgflow.data.source import Request, Split
 from rgflow.files import write_json
 from rgflow.numerics import bfloat16_pays
@@ -84,12 +86,13 @@ SCANS = (Scan(), Scan(), PLAIN)
 def photographs(split: Split) -> list[list[Pixels]]:
     """The wallpapers of a split in all sizes, [H, W, 3]."""
     request = Request(name="wallpapers", split=split, height=EDGE, width=EDGE, channels=3)
-    paths = [wallpapers.ROOT / name for of in wallpapers.FILES.values() for name in of]
-    return [
-        [pixels for _, pixels in wallpapers.reductions(path, request)]
-        for number, path in enumerate(paths)
-        if wallpapers.HELD_OUT.get(number % 8, "train") == split
-    ]
+    paths, found = [wallpapers.ROOT / name for of in wallpapers.FILES.values() for name in of], []
+    for number, path in enumerate(paths):
+        if wallpapers.HELD_OUT.get(number % 8, "train") == split:
+            image = open_picture(path)
+            first = -(-min(image.size) // wallpapers.MAX_SHORTER_SIDE)
+            found.append([pixels for _, pixels in reductions(image, request, first)])
+    return found
 
 
 def patch(pictures: list[list[Pixels]], random: Random) -> Pixels:

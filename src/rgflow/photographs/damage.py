@@ -26,12 +26,12 @@ from rgflow.cells import Mask
 from rgflow.checks import check_at_least
 from rgflow.photographs.detector import examine, probabilities
 
-MIN_SHAPE_PIXELS, MAX_SHAPE_SHARE, MAX_THICKNESS = 12, 0.02, 3
+MIN_SHAPE_PIXELS, MAX_SHAPE_SHARE, MAX_THICKNESS = 6, 0.02, 3
 """Fewest pixels of a shape of one colour, and most: a share of the picture, or so many for every
 pixel of its edge."""
 EDGE_CONTRAST, MIN_SHARP_SHARE = 6, 0.65
 """Levels by which its edge differs from what is beside it, at this share of the edge at least."""
-SHAPE_FACTOR, MAX_SHAPES = 8.0, 0.1
+SHAPE_FACTOR, MAX_SHAPES = 30.0, 0.1
 """How much more often such shapes are damage than the network says, unless they cover a larger
 share of the picture, as in those of few colours."""
 LONELY, LONELY_POWER = 2.7, 6

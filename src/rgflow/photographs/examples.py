@@ -1,47 +1,62 @@
 """Damaged photographs to try repairs on, from packages that rgflow depends on."""
 
 import io
+from collections.abc import Callable
 
 import numpy as np
-from PIL import Image
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 
 from rgflow.cells import Mask
-from rgflow.data.images import Pixels
 from rgflow.data.patches import photograph
-from rgflow.photographs.simulation import (
-    Cracks,
-    DeadPixels,
-    Dust,
-    Folds,
-    Hairs,
-    MissingBlocks,
-    Scan,
-    Scratches,
-    Simulator,
-    Specks,
-    Text,
-)
 
-FILE = Scan(blur=(0, 0), noise=(0, 0), gain=(1, 1), gamma=(1, 1), compressed=0)
-PRINT = (
-    Folds(number=(0.03, 0.03), width=(3, 5)),
-    Cracks(number=(0.1, 0.1)),
-    Hairs(number=(0.3, 0.3), width=(1, 2.5)),
-    Dust(number=(3, 3), width=(2, 8)),
-    Scratches(number=(0.5, 0.5), width=(1, 2)),
-)
-EXAMPLES: dict[str, tuple[str, Simulator]] = {
-    name: (which, Simulator(chances=[(kind, 1.0) for kind in kinds], scan=scan))
-    for name, which, kinds, scan in (
-        ("scratches", "china", (Scratches(number=(1, 1)),), FILE),
-        ("text", "flower", (Text(shades=((255, 255),), number=(0.5, 0.5)),), FILE),
-        ("dust", "astronaut", (Dust(number=(6, 6)), Specks(number=(10, 10))), FILE),
-        ("dead-pixels", "chelsea", (DeadPixels(number=(400, 400)),), FILE),
-        ("blocks", "coffee", (MissingBlocks(number=(3, 3), edges=(8,)),), FILE),
-        ("print", "rocket", PRINT, Scan()),
-    )
+Random = np.random.Generator
+
+
+def _scratches(shape: tuple[int, int], random: Random) -> Mask:
+    image = Image.new("L", shape[::-1])
+    draw = ImageDraw.Draw(image)
+    for _ in range(7):
+        x, y = random.random(2) * shape[::-1]
+        angle, bend = random.uniform(0, np.pi), random.uniform(-0.004, 0.004)
+        points = []
+        for _ in range(60):
+            points.append((float(x), float(y)))
+            x, y = x + 5 * np.cos(angle), y + 5 * np.sin(angle)
+            angle += bend * 5
+        draw.line(points, fill=255, width=int(random.integers(1, 4)))
+    return np.asarray(image) > 0
+
+
+def _dust(shape: tuple[int, int], random: Random) -> Mask:
+    out: Mask = random.random(shape) < 0.03
+    return out
+
+
+def _text(shape: tuple[int, int], random: Random) -> Mask:
+    image = Image.new("L", shape[::-1])
+    font = ImageFont.load_default(size=26)
+    for top in range(20, shape[0] - 30, 90):
+        ImageDraw.Draw(image).text((20, top), "do not copy  " * 6, fill=255, font=font)
+    return np.asarray(image) > 128
+
+
+def _blocks(shape: tuple[int, int], random: Random) -> Mask:
+    few = random.random([size // 8 for size in shape]) < 0.05
+    out = np.zeros(shape, dtype=bool)
+    lost = few.repeat(8, 0).repeat(8, 1)
+    out[: lost.shape[0], : lost.shape[1]] = lost
+    return out
+
+
+EXAMPLES: dict[str, tuple[str, Callable[[tuple[int, int], Random], Mask], int]] = {
+    "scratches": ("china", _scratches, 250),
+    "text": ("flower", _text, 255),
+    "dust": ("astronaut", _dust, 0),
+    "blocks": ("coffee", _blocks, 40),
 }
-"""By kind of damage: the photograph, and what damages it."""
+"""By kind of damage: the photograph, the function that makes the mask, and the grey level of
+damaged pixels."""
 
 
 def whole(name: str) -> io.BytesIO:
@@ -52,7 +67,7 @@ def whole(name: str) -> io.BytesIO:
         (512, 512)
     """
     which = EXAMPLES[name][0]
-    return _file(photograph(which), which)
+    return _file(photograph(which).transpose(1, 2, 0), which)
 
 
 def damaged(name: str) -> tuple[io.BytesIO, Mask]:
@@ -63,15 +78,17 @@ def damaged(name: str) -> tuple[io.BytesIO, Mask]:
         >>> Image.open(file).size, mask.shape
         ((640, 427), (427, 640))
     """
-    which, simulator = EXAMPLES[name]
-    made = simulator(photograph(which), np.random.default_rng(4))
-    return _file(made.picture, which), made.mask
+    which, make, grey = EXAMPLES[name]
+    pixels: NDArray[np.uint8] = photograph(which).transpose(1, 2, 0)
+    mask = make((pixels.shape[0], pixels.shape[1]), np.random.default_rng(4))
+    bad = np.where(mask[..., None], grey, pixels).astype(np.uint8)
+    return _file(bad, which), mask
 
 
-def _file(pixels: Pixels, name: str) -> io.BytesIO:
-    """Pixels [3, H, W] as a PNG file of some name."""
+def _file(pixels: NDArray[np.uint8], name: str) -> io.BytesIO:
+    """Pixels [H, W, 3] as a PNG file of some name."""
     file = io.BytesIO()
-    Image.fromarray(pixels.transpose(1, 2, 0)).save(file, "PNG")
+    Image.fromarray(pixels).save(file, "PNG")
     file.seek(0)
     file.name = f"{name}.png"
     return file
