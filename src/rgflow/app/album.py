@@ -1,32 +1,55 @@
-"""The pictures that are open on the page of photographs, and their changes.
+"""The pictures that are open on the page of photographs: each a project on disk with its history.
+
+The folder of a project holds the file as it was sent, what `project.json` says of it, and for every
+step its marks (`1.json`) and the pixels that it changed (`1.png`). The picture as it is now is the
+file with the pixels of all steps that aren't undone. So a project outlives the server, however that
+ends, and pictures that nobody looks at take no memory.
 
 Letters in shapes: C channels; H, W rows and columns.
 """
 
+import ctypes
 import secrets
+import shutil
+import sys
 import threading
 import time
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from fastapi import HTTPException
 from numpy.typing import NDArray
-from PIL import Image
 
+from rgflow.app.data_urls import png
 from rgflow.app.saving import Lossy
 from rgflow.cells import Mask
-from rgflow.photographs.pictures import Picture, lossless_for
+from rgflow.data.opening import picture_file
+from rgflow.files import remove_parts, replacing, write_json
+from rgflow.flow import Flow
+from rgflow.photographs.pictures import Picture, image_of, lossless_for, read
+from rgflow.reading import instance, read_json
+from rgflow.reading import read as bytes_of
 
-MAX_PIXELS_KEPT, MAX_PIXELS_EACH = 400_000_000, 200_000_000
-"""Pixels of all open pictures and of those of one visitor, for memory."""
-IDLE_HOURS = 24
-"""After how long without use a picture is closed."""
-MAX_UNDO_PICTURES = 4
-"""Changes of whole pictures that can be undone, for memory; more of smaller regions."""
+MAX_BYTES_EACH, MAX_BYTES_KEPT = 10_000_000_000, 40_000_000_000
+"""Bytes on disk of the projects of one visitor, and of all."""
+MAX_BYTES_LOADED, IDLE_SECONDS = 500_000_000, 30
+"""Bytes of pixels in memory at the most, unless more are at work, and after how long without use a
+picture gives its memory back."""
+IDLE_DAYS = 30
+"""After how long without use a project is deleted."""
+MAX_STEPS = 10_000
+"""Steps of one picture."""
+SMALL = 160
+"""Longer edge in pixels of the picture in the strip."""
 
 Pixels = NDArray[np.uint8]
+Part = tuple[slice, slice]
+"""Rows and columns."""
 
 
 class Drawn(NamedTuple):
@@ -45,126 +68,337 @@ class Drawn(NamedTuple):
     where: Mask
 
     @property
-    def part(self) -> tuple[slice, slice]:
+    def part(self) -> Part:
         """Rows and columns of the region."""
         height, width = self.where.shape
         return slice(self.top, self.top + height), slice(self.left, self.left + width)
 
 
-@dataclass(eq=False)
-class Photo:
-    """An open picture with its changes.
+@dataclass(frozen=True)
+class Step:
+    """Something that was done.
 
     Attributes:
-        name: Of the file.
-        picture: As it was opened.
-        original: What a flow sees of it, [C, H, W] with as many channels as the flow has.
-        now: The same after all changes.
-        changed: The pixels that were changed, [H, W].
+        number: Of its files.
+        words: What it was.
+        box: First row, first column, rows and columns of the pixels that it changed, if any.
+        clears: Whether earlier marks are gone.
+    """
+
+    number: int
+    words: str
+    box: tuple[int, int, int, int] | None = None
+    clears: bool = False
+
+
+@dataclass(frozen=True)
+class About:
+    """What `project.json` says of a picture.
+
+    Attributes:
+        name: Of the file that was sent.
+        visitor: Who opened it.
+        width, height: In pixels.
+        mode: Of Pillow.
+        notes: What a flow doesn't see of it.
+        loss: As of `Picture`.
         lossy: How its file was compressed, if with loss.
         made: What a saved file is called besides the name.
-        before: What `original` is, if not the picture as it was opened.
-        visitor: Who opened it.
-        used: When it was used last, by `time.monotonic`.
-        second: The pixels of a picture to mix it with, of the same shape.
+        before: What it is compared with, if not the file: `before.png`.
+        steps: All steps, those that are undone as well.
+        done: How many aren't undone.
+        used: When it was used last, in seconds since 1970.
+    """
+
+    name: str
+    visitor: str
+    width: int
+    height: int
+    mode: str
+    notes: str = ""
+    loss: float = 0.0
+    lossy: Lossy | None = None
+    made: str = "repaired"
+    before: str = ""
+    steps: list[Step] = field(default_factory=list)
+    done: int = 0
+    used: float = 0.0
+
+
+class Loaded(NamedTuple):
+    """The pixels of a picture, [C, H, W]: of the file, what they are compared with, and as they are
+    now; and which of them were changed, [H, W]."""
+
+    file: Pixels
+    before: Pixels
+    now: Pixels
+    changed: Mask
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return sum(one.nbytes for one in {id(one): one for one in self}.values())
+
+
+class Photo:
+    """An open picture.
+
+    Args:
+        folder: Of the project.
+        about: What is known of it.
+        channels: How many a flow has.
+        loading: Called with a picture that is loaded into memory.
+
+    Attributes:
         drawn: The last draws, to choose from.
-        version: Number of changes, undone ones included.
+        learned: Flows that have learned the picture, by whether their coarse images are averages.
+        version: Changes with every pixel.
+        seen: When it was used last, by `time.monotonic`.
         ended: Set to end the computation under way.
         at_work: Held by the computation under way.
     """
 
-    name: str
-    picture: Picture
-    original: Pixels
-    now: Pixels
-    changed: Mask
-    lossy: Lossy | None = None
-    made: str = "repaired"
-    before: str = ""
-    visitor: str = ""
-    used: float = 0.0
-    second: Pixels | None = None
-    drawn: list[Drawn] = field(default_factory=list)
-    version: int = 0
-    ended: threading.Event = field(default_factory=threading.Event)
-    at_work: threading.Lock = field(default_factory=threading.Lock)
-    _steps: list[Drawn] = field(default_factory=list)
-    _undone: list[Drawn] = field(default_factory=list)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    def __init__(
+        self, folder: Path, about: About, channels: int, loading: Callable[["Photo"], None]
+    ) -> None:
+        self.folder, self.about, self._channels, self._loading = folder, about, channels, loading
+        self.drawn: list[Drawn] = []
+        self.learned: dict[bool, Flow] = {}
+        # Beyond any of an earlier server, whose tiles a browser may have kept.
+        self.version, self.seen = time.time_ns() // 100_000_000, time.monotonic()
+        self.ended, self.at_work = threading.Event(), threading.Lock()
+        self._lock = threading.RLock()
+        self._loaded: Loaded | None = None
 
-    @classmethod
-    def of(cls, name: str, picture: Picture, seen: Pixels, **more: Any) -> "Photo":
-        """A picture that has just been opened.
+    # ---------------------------------------------------------------- pixels
 
-        Args:
-            name: Of the file.
-            picture: The picture, H×W pixels.
-            seen: What a flow sees of it, [C, H, W].
-            more: Other attributes.
-        """
-        return cls(name, picture, seen, seen.copy(), np.zeros(seen.shape[1:], dtype=bool), **more)
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.about.height, self.about.width
 
-    def facts(self, key: str) -> dict[str, Any]:
-        """What the page knows of it; `key` is its name in the album."""
-        height, width = self.changed.shape
-        return {
-            "id": key,
-            "name": self.name,
-            "width": width,
-            "height": height,
-            "notes": "; ".join(self.picture.notes),
-            "lossy": self.lossy.kind if self.lossy else None,
-            "lossless": lossless_for(self.picture.image.mode),
-            "before": self.before,
-            "version": self.version,
-        }
+    @property
+    def now(self) -> Pixels:
+        """The picture after all steps, [C, H, W]."""
+        return self.load().now
 
-    def change(self, new: Drawn, *, same_step: bool = False) -> None:
-        """Change pixels, as a step that can be undone.
+    @property
+    def changed(self) -> Mask:
+        """The pixels that were changed, [H, W]."""
+        return self.load().changed
 
-        Args:
-            new: The pixels.
-            same_step: Whether this is part of the last step.
-        """
-        with self._lock:
-            if not same_step:
-                self._steps.append(self._as_is(new))
-                self._undone.clear()
-                most = MAX_UNDO_PICTURES * self.changed.size
-                while len(self._steps) > 1 and sum(one.where.size for one in self._steps) > most:
-                    del self._steps[0]
-            self.now[:, *new.part] = np.where(new.where, new.pixels, self.now[:, *new.part])
-            self.changed[new.part] |= new.where
-            self.version += 1
+    @property
+    def before(self) -> Pixels:
+        """What it is compared with, [C, H, W]."""
+        return self.load().before
 
     @property
     def size(self) -> int:
-        """Number of pixels, those of the second picture included."""
-        return self.changed.size * (1 if self.second is None else 2)
+        """How much memory its pixels take."""
+        return self._loaded.size if self._loaded else 0
 
-    def undo(self) -> bool:
-        """Take the last step back; returns whether there was one."""
-        return self._swap(self._steps, self._undone)
+    def picture(self) -> Picture:
+        """The file, read again."""
+        with self._file("file") as content:
+            return read(content, most=self.about.width * self.about.height)
 
-    def redo(self) -> bool:
-        """Repeat the step that was undone last; returns whether there was one."""
-        return self._swap(self._undone, self._steps)
+    def _file(self, name: str) -> Any:
+        return (self.folder / name).open("rb")
 
-    def _swap(self, from_: list[Drawn], to: list[Drawn]) -> bool:
-        """Exchange the pixels of the last step with those that are there now."""
+    def load(self) -> Loaded:
+        """The pixels, read from the disk if need be."""
         with self._lock:
-            if not from_:
-                return False
-            step = from_.pop()
-            to.append(self._as_is(step))
-            self.now[:, *step.part], self.changed[step.part] = step.pixels, step.where
+            self.seen = time.monotonic()
+            if self._loaded is None:
+                file = self.picture().pixels(self._channels)
+                before = file
+                if self.about.before:
+                    with self._file("before.png") as content:
+                        before = read(content, most=sys.maxsize).pixels(self._channels)
+                self._loaded = Loaded(file, before, file, np.zeros(self.shape, dtype=bool))
+                for step in self.about.steps[: self.about.done]:
+                    if step.box:
+                        self._apply(self._of(step))
+                self._loading(self)
+            return self._loaded
+
+    def unload(self) -> None:
+        """Give the memory of the pixels back, unless something is computed."""
+        if not self._lock.acquire(blocking=False):
+            return  # somebody uses it
+        try:
+            if self._loaded and not self.at_work.locked():
+                self._write_small()
+                self._loaded = None
+        finally:
+            self._lock.release()
+
+    def small(self) -> bytes:
+        """The picture for the strip, a PNG file."""
+        with self._lock:
+            if self._loaded:
+                self._write_small()
+            return (self.folder / "small.png").read_bytes()
+
+    def _write_small(self) -> None:
+        with suppress(OSError), replacing(self.folder / "small.png") as part:
+            part.write_bytes(png(smaller(self.load().now, SMALL)))
+
+    def _apply(self, new: Drawn) -> None:
+        """Change pixels in memory."""
+        loaded = self._loaded
+        assert loaded
+        if loaded.now is loaded.file:
+            loaded = self._loaded = loaded._replace(now=loaded.file.copy())
+        np.copyto(loaded.now[:, *new.part], new.pixels, where=new.where)
+        loaded.changed[new.part] |= new.where
+
+    def _restore(self, part: Part) -> None:
+        """Make a region again of the file and the steps."""
+        loaded = self.load()
+        if loaded.now is not loaded.file:
+            loaded.now[:, *part] = loaded.file[:, *part]
+            loaded.changed[part] = False
+        for step in self.about.steps[: self.about.done]:
+            if step.box and all(
+                at < of.stop and at + size > of.start
+                for at, size, of in zip(step.box, step.box[2:], part, strict=False)
+            ):
+                top, left, pixels, where = self._of(step)
+                start = [max(of.start - at, 0) for of, at in zip(part, (top, left), strict=True)]
+                i, j = (
+                    slice(first, max(of.stop - at, 0))
+                    for first, of, at in zip(start, part, (top, left), strict=True)
+                )
+                self._apply(Drawn(top + start[0], left + start[1], pixels[:, i, j], where[i, j]))
+        self.version += 1
+
+    def _of(self, step: Step) -> Drawn:
+        """The pixels that a step changed."""
+        assert step.box
+        with picture_file(self.folder / f"{step.number}.png", sys.maxsize, ["PNG"]) as image:
+            values = np.asarray(image)
+        return Drawn(*step.box[:2], values[..., :-1].transpose(2, 0, 1), values[..., -1] > 0)
+
+    # ---------------------------------------------------------------- history
+
+    def facts(self, *, steps: bool = True) -> dict[str, Any]:
+        """What the page knows of it, its history if `steps`."""
+        about = self.about
+        found = {
+            "id": self.folder.name,
+            "name": about.name,
+            "width": about.width,
+            "height": about.height,
+            "notes": about.notes,
+            "lossy": about.lossy.kind if about.lossy else None,
+            "lossless": lossless_for(about.mode),
+            "before": about.before,
+            "version": self.version,
+            "learned": bool(self.learned),
+        }
+        if steps:
+            with self._lock:
+                found |= {"done": about.done, "steps": [self.step(one) for one in about.steps]}
+        return found
+
+    def step(self, one: Step) -> dict[str, Any]:
+        """A step as the page knows it."""
+        marks = self.folder / f"{one.number}.json"
+        return {
+            "words": one.words,
+            "clears": one.clears,
+            "change": one.box is not None,
+            "marks": json_of(marks)["marks"] if marks.is_file() else [],
+        }
+
+    def do(
+        self,
+        words: str,
+        *,
+        marks: list[Any] | None = None,
+        clears: bool = False,
+        new: Drawn | None = None,
+        at: int | None = None,
+    ) -> dict[str, Any]:
+        """Do something, as a step that can be undone; those that were undone are gone.
+
+        Args:
+            words: What it is.
+            marks: What it marks, as the page knows it.
+            clears: Whether earlier marks are gone.
+            new: Pixels that it changes.
+            at: How many steps were done before, by the page.
+
+        Returns:
+            The step, as the page knows it.
+
+        Raises:
+            ValueError: If another page has changed the picture, or there are too many steps.
+            OSError: If it can't be written.
+        """
+        with self._lock:
+            about = self.about
+            if at not in (None, about.done):
+                raise HTTPException(409, "This picture was changed on another page: it is shown.")
+            if about.done >= MAX_STEPS:
+                raise ValueError(f"Expected at most {MAX_STEPS:,} steps: save it, and open that.")
+            number = 1 + max((one.number for one in about.steps), default=0)
+            if new:
+                values = np.zeros((*new.where.shape, len(new.pixels) + 1), dtype=np.uint8)
+                values[new.where, :-1] = new.pixels[:, new.where].T
+                values[new.where, -1] = 255
+                with replacing(self.folder / f"{number}.png") as part:
+                    part.write_bytes(png(values))
+            if marks:
+                write_json(self.folder / f"{number}.json", {"marks": marks}, indent=None)
+            step = Step(
+                number, words, (new.top, new.left, *new.where.shape) if new else None, clears
+            )
+            self._note(steps=[*about.steps[: about.done], step], done=about.done + 1)
+            for gone in about.steps[about.done :]:
+                for kind in ("json", "png"):
+                    (self.folder / f"{gone.number}.{kind}").unlink(missing_ok=True)
+            if new:
+                self.preview(new)
+            return self.step(step)
+
+    def preview(self, new: Drawn) -> None:
+        """Show pixels that aren't a step yet; `drop` takes them back."""
+        with self._lock:
+            self.load()
+            self._apply(new)
             self.version += 1
+
+    def drop(self, new: Drawn) -> None:
+        """Take what was shown back."""
+        with self._lock:
+            self._restore(new.part)
+
+    def go(self, way: int) -> bool:
+        """Undo a step, −1, or repeat one, 1; returns whether there was one."""
+        with self._lock:
+            about = self.about
+            if not 0 <= about.done + way <= len(about.steps):
+                return False
+            step = about.steps[min(about.done, about.done + way)]
+            self._note(done=about.done + way)
+            if step.box:
+                top, left, height, width = step.box
+                self._restore((slice(top, top + height), slice(left, left + width)))
             return True
 
-    def _as_is(self, region: Drawn) -> Drawn:
-        """The pixels of a region as they are now, and which of them are changed."""
-        pixels, changed = self.now[:, *region.part].copy(), self.changed[region.part].copy()
-        return Drawn(region.top, region.left, pixels, changed)
+    def use(self) -> None:
+        """Note that somebody uses it."""
+        self.seen = time.monotonic()
+        if time.time() - self.about.used > 3600:
+            with self._lock, suppress(OSError):
+                self._note()
+
+    def _note(self, **changes: Any) -> None:
+        about = replace(self.about, used=time.time(), **changes)
+        write_json(self.folder / "project.json", about)
+        self.about = about
 
     def begin(self) -> threading.Event:
         """End the computation under way; returns what ends the next one when it is set."""
@@ -173,74 +407,166 @@ class Photo:
             self.ended = threading.Event()
             return self.ended
 
-    def exported(self) -> Image.Image:
-        """The picture as it is now, in the mode of its file."""
-        return self.picture.replaced(self.now, self.changed)
+
+def json_of(path: Path) -> dict[str, Any]:
+    """An object in a file of a project."""
+    return read_json(path, "a file of a project", 1 << 26)
+
+
+def smaller(pixels: Pixels, edge: int) -> Pixels:
+    """Pixels [C, H, W] reduced to a longer edge, [h, w, C]."""
+    step = max(max(pixels.shape[1:]) // (2 * edge), 1)  # as most of them are not needed
+    image = image_of(np.ascontiguousarray(pixels[:, ::step, ::step]))
+    image.thumbnail((edge, edge))
+    return np.asarray(image)
 
 
 class Album:
-    """The open pictures by their keys: random, as whoever knows one can see the picture.
+    """The projects in a folder, by their keys: random, as whoever knows one can see the picture.
 
-    Visitors who open more pictures than fit close their own ones, never those of others.
+    Visitors who keep more than fits are told so; nothing of theirs or of others is deleted but what
+    wasn't used for `IDLE_DAYS`.
+
+    Args:
+        folder: Which only this process uses.
+        channels: How many a flow has.
+
+    Attributes:
+        key: A secret, kept in the folder, by which visitors are known again.
     """
 
-    def __init__(self) -> None:
-        self._photos: OrderedDict[str, Photo] = OrderedDict()  # used last: in the end
-        self._lock = threading.Lock()
+    def __init__(self, folder: Path, channels: int = 3) -> None:
+        self.folder, self.channels = folder, channels
+        self._photos: OrderedDict[str, Photo] = OrderedDict()  # loaded last: in the end
+        self._lock = threading.RLock()
+        self._sweeping = False
+        remove_parts(folder)
+        secret = folder / "key"
+        if not secret.is_file():
+            with replacing(secret) as part:
+                part.write_bytes(secrets.token_bytes())
+        self.key = bytes_of(secret, 100)
+        for one in sorted(folder.iterdir(), key=lambda one: one.stat().st_ctime):
+            if not (one / "project.json").is_file():
+                if one.is_dir():  # a server ended as it was made
+                    shutil.rmtree(one, ignore_errors=True)
+                continue
+            try:
+                about = instance(About, json_of(one / "project.json"))
+            except ValueError as error:
+                print(f"A picture is left out, but kept: {error}", file=sys.stderr)
+                continue
+            self._photos[one.name] = Photo(one, about, channels, self._loading)
+        self._close_idle()
 
     def __len__(self) -> int:
         return len(self._photos)
 
-    def add(self, photo: Photo) -> str:
-        """Keep a picture; returns its key.
+    def add(
+        self, content: bytes, picture: Picture, name: str, beside: Pixels | None = None, **more: Any
+    ) -> Photo:
+        """Keep a picture.
+
+        Args:
+            content: The file.
+            picture: What it holds.
+            name: Of the file.
+            beside: What it is compared with, [C, H, W], if not the file.
+            more: Of `About`.
 
         Raises:
-            ValueError: If others have opened too many.
+            ValueError: If there are too many.
+            OSError: If it can't be written.
         """
-        key = secrets.token_urlsafe(18)
+        height, width = picture.size
+        about = About(
+            name=name,
+            width=width,
+            height=height,
+            mode=picture.image.mode,
+            notes="; ".join(picture.notes),
+            loss=picture.loss,
+            used=time.time(),
+            **more,
+        )
         with self._lock:
-            self._make_room(photo, photo.size)
-            self._photos[key], photo.used = photo, time.monotonic()
-        return key
+            self._close_idle()
+            kept = {one: _size(one.folder) for one in self._photos.values()}
+            own = sum(size for one, size in kept.items() if one.about.visitor == about.visitor)
+            if max(own - MAX_BYTES_EACH, sum(kept.values()) - MAX_BYTES_KEPT) + len(content) > 0:
+                raise ValueError(
+                    "Expected room for another picture on the disk; the open ones take all: "
+                    "close some."
+                )
+            folder = self.folder / secrets.token_urlsafe(18)
+            folder.mkdir(mode=0o700)
+            seen = picture.pixels(self.channels)
+            files = {"file": content, "small.png": png(smaller(seen, SMALL))}
+            if beside is not None:
+                files["before.png"] = png(beside.transpose(1, 2, 0))
+            for key, value in files.items():
+                with replacing(folder / key) as part:
+                    part.write_bytes(value)
+            write_json(folder / "project.json", about)
+            photo = self._photos[folder.name] = Photo(folder, about, self.channels, self._loading)
+        return photo
 
-    def add_second(self, photo: Photo, pixels: Pixels) -> None:
-        """Keep the pixels of a picture to mix another one with, [C, H, W].
-
-        Raises:
-            ValueError: If others have opened too many.
-        """
+    def of(self, visitor: str) -> list[Photo]:
+        """The pictures of a visitor, the newest last."""
         with self._lock:
-            self._make_room(photo, 0 if photo.second is not None else photo.size)
-            photo.second = pixels
+            self._close_idle()
+            return [one for one in self._photos.values() if one.about.visitor == visitor]
 
-    def _make_room(self, photo: Photo, pixels: int) -> None:
-        """Close a visitor's pictures but this one, from that which wasn't used for longest on."""
-        self._close_idle()
-        own = {key: one for key, one in self._photos.items() if one.visitor == photo.visitor}
-        over = pixels + sum(one.size for one in own.values()) - MAX_PIXELS_EACH
-        total, closed = pixels + sum(one.size for one in self._photos.values()), []
-        for key, one in own.items():
-            if over > 0 and one is not photo:
-                over, total = over - one.size, total - one.size
-                closed.append(key)
-        if total > MAX_PIXELS_KEPT:
-            raise ValueError(
-                "Expected room for another picture; others have opened as many as fit: try later."
-            )
-        for key in closed:
-            del self._photos[key]
+    def close(self, key: str) -> None:
+        """Delete a project."""
+        with self._lock:
+            photo = self._photos.pop(key, None)
+        if photo:
+            photo.ended.set()
+            shutil.rmtree(photo.folder, ignore_errors=True)
 
     def _close_idle(self) -> None:
-        end = time.monotonic() - 3600 * IDLE_HOURS
-        for key in [key for key, one in self._photos.items() if one.used < end]:
-            del self._photos[key]
+        end = time.time() - 86400 * IDLE_DAYS
+        for key in [key for key, one in self._photos.items() if one.about.used < end]:
+            self.close(key)
 
     def __getitem__(self, key: str) -> Photo:
         with self._lock:
-            self._close_idle()
             found = self._photos.get(key)
-            if found is None:
-                raise HTTPException(404, "This picture is no longer open: open it again.")
-            self._photos.move_to_end(key)
-            found.used = time.monotonic()
-            return found
+        if found is None:
+            raise HTTPException(404, "This picture is no longer open: open it again.")
+        found.use()
+        return found
+
+    # ---------------------------------------------------------------- memory
+
+    def _loading(self, photo: Photo) -> None:
+        """Make room for a picture that is loaded."""
+        photos = sorted(self._photos.values(), key=lambda one: one.seen)
+        size = sum(one.size for one in photos)
+        for other in photos:
+            if size > MAX_BYTES_LOADED and other is not photo and other.size:
+                size -= other.size
+                other.unload()
+        if not self._sweeping:
+            self._sweeping = True
+            self._sweep()
+
+    def _sweep(self) -> None:
+        """Give memory back that nobody needs, until none is left."""
+        photos = list(self._photos.values())
+        for photo in photos:
+            if photo.size and photo.seen < time.monotonic() - IDLE_SECONDS:
+                photo.unload()
+        with suppress(OSError, AttributeError):  # of another system than Linux
+            ctypes.CDLL(None).malloc_trim(0)
+        self._sweeping = any(photo.size for photo in photos)
+        if self._sweeping:
+            timer = threading.Timer(IDLE_SECONDS / 2, self._sweep)
+            timer.daemon = True
+            timer.start()
+
+
+def _size(folder: Path) -> int:
+    """Bytes of the files in a folder."""
+    return sum(one.stat().st_size for one in folder.iterdir())
