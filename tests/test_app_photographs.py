@@ -381,13 +381,13 @@ def test_detail_is_drawn_anew_and_surprise_is_shown(me, large):
     me.page.evaluate("scale = 2; x0 = 300; y0 = 300; draw()")
     me.stroke((350, 350), (420, 380))
     me.page.click("summary:text-is('Redraw detail')")
+    before = me.saved()
     said, _ = me.press("#redraw")
     assert "choose one to use it" in said
     assert me.page.locator("#drawn canvas").count() == 3
     me.shoot("choices")
     me.page.check("#differences")
     me.shoot("differences")
-    before = me.saved()
     me.press("#drawn button >> nth=0")
     after = me.saved()
     assert (before != after).any()

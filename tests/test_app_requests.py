@@ -177,7 +177,7 @@ def test_too_many_completed_pixels_are_refused(client):
 def test_an_own_flow_serves_what_its_coarse_images_are_for():
     own = random_flow(**SPINS)
     flows = Flows(own, "mine")
-    assert "photos repairs damage, and mine enlarges, mixes" in flows.about
+    assert "photos repairs damage, and mine enlarges and" in flows.about
     assert not flows.about.count("photos-averages")
     with asking(flows) as client:
         image = noise(30, 20)
@@ -191,7 +191,7 @@ def test_an_own_flow_serves_what_its_coarse_images_are_for():
         assert np.array_equal(pixels_of(client, found["opened"]["id"]), large)
     sites = load_flow("photos")
     flows = Flows(sites, "mine")
-    assert "mine repairs damage, and photos-averages enlarges, mixes" in flows.about
+    assert "mine repairs damage, and photos-averages enlarges and" in flows.about
     assert not flows(averages=False).config.geometry.averages
     assert flows(averages=True).config.geometry.averages
     assert flows(averages=True) is flows(averages=True)

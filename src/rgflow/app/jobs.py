@@ -10,7 +10,7 @@ from typing import Any
 
 from fastapi.responses import StreamingResponse
 
-from rgflow.app.album import Photo
+from rgflow.app.project import Photo
 
 Tell = Callable[..., None]
 """Callback that sends named values to the page; raises `StoppedError` if the job was cancelled."""

@@ -19,13 +19,15 @@ from fastapi import APIRouter, HTTPException, Request, Response, UploadFile
 from fastapi.responses import HTMLResponse, StreamingResponse
 from pydantic import BaseModel, Field
 
-from rgflow.app.album import IDLE_DAYS, Album, Photo
+from rgflow.app.album import IDLE_DAYS, Album
+from rgflow.app.archive import archived, exported
 from rgflow.app.data_urls import mask_url, png
 from rgflow.app.flows import Flows
 from rgflow.app.jobs import Jobs
 from rgflow.app.page import header, static
+from rgflow.app.project import Photo
 from rgflow.app.regions import Region
-from rgflow.app.saving import lossy, saved
+from rgflow.app.saving import lossy
 from rgflow.app.tasks import MAX_PIXELS, OF_AVERAGES, TASKS, Task
 from rgflow.photographs import examples
 from rgflow.photographs.changing import coarse
@@ -82,8 +84,8 @@ class Photographs:
 
     def __init__(self, flows: Flows, folder: Path | None = None) -> None:
         self._temporary = None if folder else tempfile.TemporaryDirectory()
-        channels = flows(averages=False).config.channels
-        self.album = Album(folder or Path(str(self._temporary and self._temporary.name)), channels)
+        where = folder or Path(str(self._temporary and self._temporary.name))
+        self.album = Album(where, flows.channels)
         self.flows, self.jobs = flows, Jobs(MAX_COMPUTATIONS)
         self.decoding = threading.Semaphore(MAX_DECODED)
 
@@ -93,6 +95,7 @@ class Photographs:
         for path, get in (
             ("", self.page),
             ("/open", self.open),
+            ("/archive", self.archive),
             ("/{name}", self.facts),
             ("/{name}/tile", self.tile),
             ("/{name}/small", self.small),
@@ -105,6 +108,7 @@ class Photographs:
             ("/examples/{name}", self.example),
             ("/{name}/stop", self.stop),
             ("/{name}/close", self.close),
+            ("/{name}/forget", self.forget),
             ("/{name}/steps", self.mark),
             ("/{name}/undo", self.undo),
             ("/{name}/redo", self.redo),
@@ -221,13 +225,17 @@ class Photographs:
 
         def work(tell: Any) -> dict[str, Any]:
             flow = photo.learned.get(averages) or self.flows(averages=averages)
-            return task(Task(flow, self.album, photo, region, tell))
+            return task(Task(flow, self.album, photo, region, tell, self.flows))
 
         return self.jobs.start(photo, work)
 
     def stop(self, name: str) -> None:
         """End the computation under way."""
         self.album[name].ended.set()
+
+    def forget(self, name: str) -> None:
+        """Forget what flows have learned of a picture."""
+        self.album[name].learned.clear()
 
     # ---------------------------------------------------------------- history
 
@@ -260,12 +268,13 @@ class Photographs:
         headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(called)}"}
         return Response(content, media_type="application/octet-stream", headers=headers)
 
-
-def exported(photo: Photo, *, like: bool) -> tuple[str, bytes]:
-    """The name and the content of a file of a picture as it is now, as for `saved`."""
-    image = photo.picture().replaced(photo.now, photo.changed)
-    content, ending = saved(image, photo.about.lossy if like else None)
-    return f"{Path(photo.about.name).stem}-{photo.about.made}.{ending}", content
+    def archive(self, request: Request, like: bool = False) -> Response:
+        """All pictures of this visitor in a ZIP file, and a contact sheet."""
+        photos = self.album.of(request.scope.get("visitor", ""))
+        headers = {"Content-Disposition": "attachment; filename=photographs.zip"}
+        return StreamingResponse(
+            archived(photos, like=like), headers=headers, media_type="application/zip"
+        )
 
 
 def _gone(photo: Photo, way: int) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from rgflow.app.album import Photo
+from rgflow.app.project import Photo
 from rgflow.photographs import damage
 
 
@@ -25,6 +25,7 @@ class Region(BaseModel):
         odd: Threshold of damage, as for `rgflow.photographs.damage.find_damage`.
         factor: By which the picture is enlarged.
         grow: Pixels by which marks grow.
+        seconds: How long each flow learns.
         down, across: From what is marked to the place to copy from, in rows and columns.
     """
 
@@ -40,6 +41,7 @@ class Region(BaseModel):
     count: Annotated[int, Field(ge=1, le=6)] = 3
     odd: Annotated[float, Field(ge=5, le=1000)] = damage.ODD_EXCESS
     factor: Literal[2, 4] = 2
+    seconds: Annotated[float, Field(gt=0, le=3600)] = 30
     grow: Literal[-1, 1] = 1
     down: Annotated[int, Field(ge=-100_000, le=100_000)] = 0
     across: Annotated[int, Field(ge=-100_000, le=100_000)] = 0

@@ -13,7 +13,7 @@ from scipy.ndimage import (  # type: ignore[attr-defined]  # which is found when
 )
 from skimage.measure import label
 
-from rgflow.app.album import Part, Pixels
+from rgflow.app.project import Part, Pixels
 from rgflow.cells import Mask
 from rgflow.flow import Flow
 from rgflow.photographs import damage

@@ -6,8 +6,8 @@ page is to know in the end. A `ValueError` is told to the user.
 Letters in shapes: C channels; H, W rows and columns; h, w those of a part.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -22,15 +22,18 @@ from scipy.ndimage import (  # type: ignore[attr-defined]  # which are found whe
 from skimage.measure import label
 from torch import Tensor
 
-from rgflow.app.album import Album, Drawn, Part, Photo, smaller
+from rgflow.app.album import Album
 from rgflow.app.data_urls import mask_from, mask_url, png_url
-from rgflow.app.jobs import Tell
+from rgflow.app.flows import Flows
+from rgflow.app.jobs import StoppedError, Tell
+from rgflow.app.project import Drawn, Part, Photo, smaller
 from rgflow.app.regions import Region
 from rgflow.app.saving import saved
 from rgflow.app.searching import around, searched, surprises
 from rgflow.cells import Mask
 from rgflow.flow import Flow
 from rgflow.photographs import changing, copying, enlarging, restoring
+from rgflow.photographs.adapting import adapt
 from rgflow.photographs.pictures import Picture, as_seen
 from rgflow.photographs.restoring import DEEP
 
@@ -75,6 +78,7 @@ class Task:
         photo: The picture.
         region: Which part of it, and how.
         tell: Tells the page; raises `StoppedError` if nobody wants the rest.
+        flows: Both flows, as they were before they learned a picture.
     """
 
     flow: Flow
@@ -82,6 +86,7 @@ class Task:
     photo: Photo
     region: Region
     tell: Tell
+    flows: Flows
 
     @property
     def part(self) -> Part:
@@ -156,13 +161,51 @@ def repair(task: Task) -> dict[str, Any]:
 
 def find(task: Task) -> dict[str, Any]:
     """Mark what is damaged, strip by strip."""
-    photo, (rows, columns) = task.photo, task.part
-    odd, loss = task.region.odd, photo.about.loss
-    for strip, found in searched(task.flow, photo.now, rows, columns, odd, loss, task.progress):
+    for strip, found in _found(task, task.progress):
         if found.any():
-            place = {"top": strip.start, "left": columns.start}
+            place = {"top": strip.start, "left": task.part[1].start}
             task.tell(mask=mask_url(found), pixels=int(found.sum()), **place)
     return {}
+
+
+def _found(task: Task, progress: Callable[[float], None]) -> Iterator[tuple[slice, Mask]]:
+    """Rows of strips of the region, and what is damaged in them."""
+    odd, photo = task.region.odd, task.photo
+    return searched(task.flow, photo.now, *task.part, odd, photo.about.loss, progress)
+
+
+def mend(task: Task) -> dict[str, Any]:
+    """Find what is damaged in the whole picture, and repair it, as two steps."""
+    found = np.zeros(task.photo.shape, dtype=bool)
+    for strip, part in _found(task, lambda share: task.progress(share / 2)):
+        found[strip] = part
+    if not found.any():
+        return {"pixels": 0}
+    mask = mask_url(found)
+    task.photo.do("the search", marks=[{"image": mask}])
+
+    def tell(progress: float | None = None, **what: Any) -> None:
+        task.tell(**what, **({} if progress is None else {"progress": (1 + progress) / 2}))
+
+    return repair(replace(task, region=Region(mask=mask), tell=tell))
+
+
+def learn(task: Task) -> dict[str, Any]:
+    """Let both flows learn the picture, until they are stopped."""
+    photo, image, learned = task.photo, torch.from_numpy(task.photo.now.copy()), dict[bool, Any]()
+    for number, averages in enumerate((False, True)):
+
+        def progress(share: float, number: int = number) -> None:
+            try:
+                task.progress_of(number, 2)(share)
+            except StoppedError as stopped:
+                raise KeyboardInterrupt from stopped  # which keeps what is learned so far
+
+        flow = task.flows(averages=averages)
+        learned[averages] = adapt(flow, image, seconds=task.region.seconds, progress=progress)
+    photo.learned = {averages: one.flow.frozen() for averages, one in learned.items()}
+    bits = [(one.before, one.after) for one in learned.values() if one.after < one.before]
+    return {"shares": [1 - after / before for before, after in bits]}
 
 
 def surprise(task: Task) -> dict[str, Any]:
@@ -317,10 +360,8 @@ def enlarge(task: Task) -> dict[str, Any]:
     return {"opened": new.facts()}
 
 
-TASKS: dict[str, Callable[[Task], dict[str, Any]]] = {
-    one.__name__: one
-    for one in (repair, find, surprise, complete, redraw, copied, parts, grown, enlarge)
-}
+_ALL = repair, find, mend, learn, surprise, complete, redraw, copied, parts, grown, enlarge
+TASKS: dict[str, Callable[[Task], dict[str, Any]]] = {one.__name__: one for one in _ALL}
 """By the names that the page uses."""
 OF_AVERAGES = redraw, enlarge
 """Those that work with coarse images that are averages."""

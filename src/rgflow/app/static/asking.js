@@ -5,6 +5,7 @@ const say = (text, wrong = false) => { $("said").textContent = text; $("said").c
 const BAR_AFTER = 500, GUESS_AFTER = 1000;   // milliseconds until the bar is shown, and the time that is left
 
 class Stopped extends Error {}
+const LOST = "The connection was lost: what was done before is kept; do this again.";
 class Lost extends Error {}   // the server doesn't answer
 
 let job = null;   // what is under way
@@ -79,22 +80,22 @@ async function doing(words, work, patient = false) {   // patient: it is done la
 }
 
 // Lines of JSON, as the server computes; what came of it is the last one.
-async function working(what, region, onLine = () => {}, more = {}) {
-  const mine = job, of = photo;
+async function working(what, region, onLine = () => {}, of = photo) {
+  const mine = job;
   mine.id = of.id;
   const answer = await ask(`photographs/${of.id}/${what}`, {
-    method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ ...region, ...more }),
+    method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(region ?? {}),
   });
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {
-    const { value, done } = await reader.read().catch(() => { throw new Stopped("Stopped."); });
-    if (done) throw new Lost("The connection was lost: what was done before is kept; do this again.");
+    const { value, done } = await reader.read().catch(error => { throw error.name === "AbortError" ? new Stopped("Stopped.") : new Lost(LOST); });
+    if (done) throw new Lost(LOST);
     const lines = (rest + value).split("\n"); rest = lines.pop();
     for (const line of lines.map(one => JSON.parse(one))) {
       if (line.progress !== undefined) mine.at(line.progress);
       if (line.version !== undefined) { of.version = line.version; draw(); }
-      if (line.step) did(line.step, true);
+      if (line.step && of === photo) did(line.step, true);
       if (line.error) throw new Error(line.error);
       if (line.stopped) throw new Stopped("Stopped: the picture is as it was.");
       await onLine(line);

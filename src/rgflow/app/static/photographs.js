@@ -166,7 +166,7 @@ function inView() {
 
 // ------------------------------------------------------------------------------ open pictures
 
-async function show(found) {
+async function show(found, listed = true) {
   if (photo) views.set(photo.id, [scale, x0, y0]);
   photo = found; steps = found.steps; done = found.done; finds = cursor = null; images.clear();
   await Promise.all(steps.map(ready));
@@ -178,7 +178,7 @@ async function show(found) {
   document.body.dataset.photo = sessionStorage.photo = photo.id;
   if (views.has(photo.id)) [scale, x0, y0] = views.get(photo.id); else fit();
   remark(); learnt();
-  await list();
+  if (listed) await list();
 }
 
 let open = [];

@@ -66,7 +66,7 @@ $("drop-find").onclick = async () => {
   if (rest.length) { lookAt(rest[find]); say(`Unmarked. Mark ${find + 1} of ${rest.length} is next.`); } else say("Unmarked; that was the last mark.");
 };
 for (const [id, pixels, words] of [["grow", 1, "growing the marks"], ["shrink", -1, "shrinking the marks"]]) $(id).onclick = () => doing("Changing the marks…", async () => {
-  const found = await working("grown", await marked(2), undefined, { grow: pixels });
+  const found = await working("grown", { ...await marked(2), grow: pixels });
   await mark(words, found.mask ? [{ image: found.mask, left: found.left, top: found.top }] : [], true);
   say(found.mask ? "Marks are changed by a pixel on every side." : "Nothing is left of the marks.");
 });
@@ -99,9 +99,10 @@ $("mask").onchange = event => {
 };
 
 // Draws at full size, side by side, to choose from.
+let choosing = null;   // what draws them
 const drawing = (what, more = {}, words = number => `Draw ${number + 1}`) => doing("Drawing…", async () => {
   const region = await marked(48), of = photo, shown = [];
-  see(0); $("drawn").replaceChildren();
+  see(0); $("drawn").replaceChildren(); choosing = job;
   const compared = () => {   // ×4, from the mean of all
     const sum = shown[0] && new Float32Array(shown[0].data.data.length);
     for (const { data } of shown) for (let k = 0; k < sum.length; k++) sum[k] += data.data[k] / shown.length;
@@ -139,7 +140,7 @@ async function using(number, of) {   // also while others are drawn
   });
 }
 $("none").onclick = () => $("choices").close();
-$("choices").onclose = () => { if (busy()) job.stop(); };
+$("choices").onclose = () => { if (busy() && job === choosing) job.stop(); };
 $("complete").onclick = () => drawing("complete");
 $("redraw").onclick = () => drawing("redraw", { levels: Number($("levels").value), temperature: Number($("temperature").value) });
 $("copy").onclick = async () => {
@@ -159,6 +160,45 @@ for (const factor of [2, 4]) $(`enlarge-${factor}`).onclick = () => doing("Enlar
   await show(found.opened);
   say(`Enlarged to ${photo.width}×${photo.height} pixels in ${found.seconds.toFixed(1)} s${photo.notes ? ` (${photo.notes})` : ""}.${photo.before ? ` Left of the line is ${photo.before}: drag the line.` : ""} The picture before is still open, in the strip above.`);
 });
+
+const percent = share => `${Math.max(100 * share, 0.1).toFixed(1)} %`;
+$("learn").onclick = () => doing("Learning this picture…", async () => {
+  const { shares, seconds } = await working("learn");
+  photo.learned = true; learnt();
+  say(shares.length ? `Learned in ${Math.round(seconds)} s: the models now predict this picture ${percent(Math.min(...shares))}${shares.length > 1 ? ` to ${percent(Math.max(...shares))}` : ""} better, and work with what they learned.` : "Nothing was learned that helps: this picture is as the models expected.");
+});
+$("forget").onclick = () => doing("Forgetting…", async () => {
+  await ask(`photographs/${photo.id}/forget`, { method: "POST" });
+  photo.learned = false; learnt(); say("The models work as before.");
+});
+function learnt() { $("forget").hidden = !photo.learned; }
+
+// All open pictures, one after another; what goes wrong with one doesn't stop the others.
+const each = (words, what, region, told) => doing(`${words}…`, async () => {
+  const wrong = [], all = [...open];
+  let done = 0;
+  for (const [number, one] of all.entries()) {
+    const note = $("strip").querySelector(`[data-id="${one.id}"] span`);
+    say(`${words}: ${one.name}, ${number + 1} of ${all.length}…`); note.textContent = "0 %";
+    try {
+      const found = await working(what, region(one), line => { if (line.progress !== undefined) note.textContent = `${Math.round(100 * line.progress)} %`; }, one);
+      note.textContent = `✓ ${count(found.pixels, "pixel")}`; done++;
+    } catch (error) { if (error instanceof Stopped || error instanceof Lost) throw error; note.textContent = "not done"; wrong.push(`${one.name}: ${error.message}`); }
+  }
+  await show(await (await ask(`photographs/${photo.id}`)).json(), false);
+  if (wrong.length) throw new Error(`${done} of ${all.length} are done. ${wrong[0]}`);
+  say(`${count(done, "picture")} ${told}: look at each, then save all as one archive.`);
+});
+$("mend-all").onclick = () => each("Finding and repairing", "mend", () => ({}), "searched and repaired");
+$("mark-all").onclick = async () => {
+  if (!bounds()) { say("Nothing is marked: mark on one picture what is to be repaired on all.", true); return; }
+  const region = await marked(), { width, height } = photo;
+  each("Repairing", "repair", one => { if (one.width !== width || one.height !== height) throw new Error(`it has another size than ${photo.name}.`); return region; }, "repaired where this one is marked");
+};
+$("save-all").onclick = () => {
+  const link = document.createElement("a"); link.href = `photographs/archive?like=${$("like-all").checked}`; link.download = ""; link.click();
+  say(`${count(open.length, "picture")} and a contact sheet are saved in one archive, by the browser.`);
+};
 
 $("save").onclick = () => doing("Saving…", async () => {
   const like = Boolean(photo.lossy) && $("like").checked;
@@ -347,5 +387,4 @@ $("tools").addEventListener("input", () => { if (!busy()) say(""); }, true);
 for (const name of EXAMPLES) {
   const button = document.createElement("button"); button.textContent = name; button.onclick = () => example(name); $("examples").append(button);
 }
-function learnt() {}
 resume();
