@@ -3,7 +3,7 @@
 The place that was chosen is shifted by a few pixels to where its surroundings fit best, and its
 colours are moved smoothly to those at the edge of the hole: the difference there is continued into
 it by the Laplace equation (Pérez et al. 2003, Poisson image editing, doi 10.1145/882262.882269).
-What a flow thinks of the results, given all around them, says which fits best.
+How likely pixels at the edge are for a flow, given all others, says which result fits best.
 
 Letters in shapes: C channels; H, W rows and columns.
 """
@@ -14,8 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.ndimage import (  # type: ignore[attr-defined]  # which is found when it runs
+from scipy.ndimage import (  # type: ignore[attr-defined]  # which are found when it runs
     binary_dilation,
+    binary_erosion,
 )
 from scipy.sparse import coo_array
 from scipy.sparse.linalg import spsolve
@@ -40,7 +41,7 @@ class Copied(NamedTuple):
     Attributes:
         image: uint8 [C, H, W].
         how: How it was filled, in words.
-        nats: How much less likely than usual a pixel of it and around it is, on average.
+        nats: −log of the probability of a pixel at its edge, given all others, on average.
     """
 
     image: Tensor
@@ -107,9 +108,9 @@ def copied(flow: Flow, image: Tensor, hole: Mask, down: int, across: int) -> lis
         if how != "as it is":
             new[:, i, j] = _blended(pixels, hole, down + one[0], across + one[1])
         result = torch.from_numpy(new)
-        sites = np.argwhere(binary_dilation(hole))
+        sites = np.argwhere(binary_dilation(hole) & ~binary_erosion(hole))
         judged = sites[:: max(len(sites) // MAX_JUDGED, 1)]
-        nats = Around(flow, result).excess(torch.from_numpy(judged)).mean().item()
+        nats = -Around(flow, result).log_prob(torch.from_numpy(judged)).mean().item()
         found.append(Copied(result, how, nats))
     return sorted(found, key=lambda one: one.nats)
 
@@ -118,8 +119,7 @@ def _ways(shifts: list[tuple[int, int]]) -> Iterator[tuple[str, tuple[int, int]]
     """In words, and by how many rows and columns the place is shifted."""
     yield "as it is", (0, 0)
     for one in shifts:
-        aside = f", from {one[0]:+d} rows and {one[1]:+d} columns beside" if any(one) else ""
-        yield f"blended{aside}", one
+        yield "blended" + (f", shifted by {one[1]}, {one[0]}" if any(one) else ""), one
 
 
 def _blended(pixels: Pixels, hole: Mask, down: int, across: int) -> Pixels:

@@ -151,7 +151,7 @@ function copyFrom([x, y]) {
   const [left, top, right, bottom] = bounds() ?? [];
   pick("brush");
   if (left === undefined) { say("Nothing is marked: mark what is to be filled first.", true); return; }
-  drawing("copied", { across: Math.round(x - (left + right) / 2), down: Math.round(y - (top + bottom) / 2) }, (number, { how, nats }) => `${how}: ${nats.toFixed(1)} nats a pixel${number ? "" : ", the likeliest"}`);
+  drawing("copied", { across: Math.round(x - (left + right) / 2), down: Math.round(y - (top + bottom) / 2) }, (number, { how }) => number ? how : `${how}; this fits best`);
 }
 
 for (const factor of [2, 4]) $(`enlarge-${factor}`).onclick = () => doing("Enlarging…", async () => {
