@@ -2,19 +2,27 @@
 
     python benchmarks/coding.py photos
     python benchmarks/coding.py photos --patches 0 --adapt 4 --out benchmarks/results/learned.json
+    python benchmarks/coding.py photos --patches 0 --pictures others --adapt 4 --out FILE
 
-Writes patches and the photographs of `patches` with a range coder (constriction), from what a flow
-of windows says of every pixel given those before it, reads them back, and compares bytes and sizes.
-With `--adapt`, both learn the photograph meanwhile, as `rgflow score --adapt` does. A decoder on
-the same machine computes the same numbers, as it evaluates the same bands in the same order;
-another processor may round otherwise, and then reads nothing sensible.
+Writes patches and pictures, by default the photographs of `patches`, with a range coder
+(constriction), from what a flow of windows says of every pixel given those before it, reads them
+back, and compares bytes and sizes. With `--adapt`, both learn the picture meanwhile, as
+`rgflow score --adapt` does. A decoder on the same machine computes the same numbers, as it
+evaluates the same bands in the same order; another processor may round otherwise, and then reads
+nothing sensible. With `--score`, bits are counted, and no files are made.
+
+Of a grey picture, three equal channels are seen, and the first is written, as a reader knows that
+the others equal it; bits are per pixel. Interrupted work goes on where it was when it runs again.
 """
 
 import argparse
+import json
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
 import constriction
 import numpy as np
@@ -24,11 +32,14 @@ from steps import write
 from torch import Tensor
 
 from rgflow import RGFlow, data, load_flow
-from rgflow.data.patches import PHOTOGRAPHS, photograph
 from rgflow.photographs.prequential import Prequential, bands, score
 from rgflow.photographs.scoring import sized
 from rgflow.photographs.surroundings import Grids
+from rgflow.trained import fingerprint
 from rgflow.training.run import git_state
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
+from reproducing.others import pictures
 
 Code = Callable[[NDArray[np.float32], NDArray[np.int32]], NDArray[np.int32]]
 """From probabilities [R, 256], and levels [R] if there are some to be written, to levels."""
@@ -40,12 +51,14 @@ def walk(flow: RGFlow, image: Tensor, passes: int, code: Code) -> Tensor:
 
     Args:
         flow: Of windows.
-        image: The image when writing, zeros when reading.
+        image: The image when writing, zeros when reading; with one channel, if it is grey.
         passes: How often every pixel is learned.
         code: Writes, or reads, the levels of one channel at some pixels.
     """
-    of = sized(flow, image[None])
-    grids = Grids(of, image)
+    channels = len(image)
+    seen = image.expand(flow.config.channels, -1, -1)
+    of = sized(flow, seen[None])
+    grids = Grids(of, seen)
     state, above = Prequential(of, grids, passes), None
     for level, of_level in zip(reversed(range(of.levels)), bands(of), strict=True):
         pixels, known = grids.images[level].grid, grids.known[level].grid
@@ -56,18 +69,19 @@ def walk(flow: RGFlow, image: Tensor, passes: int, code: Code) -> Tensor:
                 for map, sites, levels, whole in state.read(part):
                     context = replace(whole, values=cube(whole.values))
                     average = known[:, *sites.T].T.to(of.dtype) if map.averages else None
-                    for channel in range(len(image)):
+                    for channel in range(channels):
                         before = levels[:, :channel].to(of.dtype)
                         p = map.probabilities(context, before, average).float().numpy()
                         old = levels[:, channel].numpy().astype(np.int32)
                         levels[:, channel] = torch.from_numpy(code(np.ascontiguousarray(p), old))
+                    levels[:, channels:] = levels[:, :1]
                     pixels[:, *sites.T] = levels.T
                     if not map.averages:
                         known[:, *sites.T] = levels.T
             for part in band:
                 state.learn(part)
         above = pixels
-    return grids.images[0].grid
+    return grids.images[0].grid[:channels]
 
 
 def cube(levels: Tensor) -> Tensor:
@@ -97,22 +111,49 @@ def decode(flow: RGFlow, file: NDArray[np.uint32], shape: torch.Size, passes: in
     return walk(flow, empty, passes, lambda p, _: decoder.decode(family, p))
 
 
-def measure(flow: RGFlow, x8: Tensor, passes: int) -> dict[str, float]:
-    """Bits of the file of an image uint8 [C, H, W], and those of the flow."""
+def counted(flow: RGFlow, image: Tensor, passes: int) -> float:
+    """Bits of an image uint8 [C, H, W] by its flow, without a file."""
+    if len(image) == flow.config.channels:
+        return score(flow, image, passes)[0].total.item()
+    found = []
+
+    def count(p: NDArray[np.float32], levels: NDArray[np.int32]) -> NDArray[np.int32]:
+        found.append(-np.log2(p[np.arange(len(levels)), levels]).sum(dtype=np.float64))
+        return levels
+
+    walk(flow, image, passes, count)
+    return float(sum(found))
+
+
+def measure(flow: RGFlow, image: Tensor, passes: int, *, files: bool) -> dict[str, float]:
+    """Bits of an image uint8 [C, H, W] by its flow, and of its file, and seconds of a core."""
     start = time.process_time()
-    file = encode(flow, x8, passes)
+    found = {"flow_bits": counted(flow, image, passes), "dim": image.numel()}
+    found["score_seconds"] = time.process_time() - start
+    if not files:
+        return found
+    start = time.process_time()
+    file = encode(flow, image, passes)
     middle = time.process_time()
-    back = decode(flow, file, x8.shape, passes)
-    if not torch.equal(back, x8):
+    back = decode(flow, file, image.shape, passes)
+    if not torch.equal(back, image):
         raise SystemExit("The image that was read differs from the one that was written.")
     decoded = time.process_time()
-    return {
+    return found | {
         "file_bits": 32 * len(file),
-        "flow_bits": score(flow, x8, passes)[0].total.item(),
-        "dim": x8.numel(),
         "encode_seconds": middle - start,
         "decode_seconds": decoded - middle,
     }
+
+
+def summary(rows: list[dict[str, float]]) -> dict[str, float]:
+    """What `measure` found of some images, all together."""
+    total = {key: sum(row[key] for row in rows) for key in rows[0]}
+    flow, dim, file = total.pop("flow_bits"), total.pop("dim"), total.pop("file_bits", None)
+    found = {"images": len(rows), "dim": dim, "flow_bits_per_dim": flow / dim} | total
+    if file is None:
+        return found
+    return found | {"file_bits_per_dim": file / dim, "excess_percent": 100 * (file / flow - 1)}
 
 
 def main() -> None:
@@ -120,36 +161,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model")
     parser.add_argument("--patches", type=int, default=100)
-    parser.add_argument("--photographs", nargs="*", default=PHOTOGRAPHS)
+    parser.add_argument("--pictures", nargs="*", default=["seven"])
     parser.add_argument("--adapt", type=int, default=0)
+    parser.add_argument("--score", action="store_true", help="count bits, make no files")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/coding.json"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     flow = load_flow(arguments.model)
-    images = {name: [photograph(name)] for name in arguments.photographs}
+    images = {name: [pixels] for name, pixels in pictures(arguments.pictures).items()}
     if arguments.patches:
         images["patches"] = data.load("patches", "test", count=arguments.patches).images
-    rows = {
-        name: [measure(flow, torch.from_numpy(x.copy()), arguments.adapt) for x in of]
-        for name, of in images.items()
-    }
-    summary = {}
-    for name, found in rows.items():
-        file, promised, dim = (
-            sum(row[key] for row in found) for key in ("file_bits", "flow_bits", "dim")
-        )
-        summary[name] = {
-            "images": len(found),
-            "file_bits_per_dim": file / dim,
-            "flow_bits_per_dim": promised / dim,
-            "excess_percent": 100 * (file / promised - 1),
-            "encode_seconds": sum(row["encode_seconds"] for row in found),
-            "decode_seconds": sum(row["decode_seconds"] for row in found),
-        }
-        print(
-            f"{name:12} {file / dim:.4f} {promised / dim:.4f} {100 * (file / promised - 1):+.2f} %"
-        )
-    write(arguments.out, git=git_state(), adapt=arguments.adapt, rows=summary)
+    what = {"weights": fingerprint(flow), "adapt": arguments.adapt, "files": not arguments.score}
+    rows: dict[str, dict[str, float]] = {}
+    if arguments.out.is_file():
+        old = json.loads(arguments.out.read_text())
+        rows = old["rows"] if all(old.get(key) == of for key, of in what.items()) else {}
+    for name in [name for name in images if name not in rows]:
+        found = [
+            measure(flow, torch.from_numpy(x.copy()), arguments.adapt, files=not arguments.score)
+            for x in images[name]
+        ]
+        rows[name] = summary(found)
+        mean = fmean(row["flow_bits_per_dim"] for row in rows.values())
+        write(arguments.out, git=git_state(), **what, mean=mean, rows=rows)
+        print(name, *(f"{key} {value:.4f}" for key, value in rows[name].items()), flush=True)
 
 
 if __name__ == "__main__":

@@ -312,6 +312,17 @@ def test_a_score_is_the_length_of_a_file_that_is_read_back(coding, options, pass
     assert 0.98 * promised < 32 * len(file) < 1.005 * promised + 64
 
 
+@every
+def test_of_a_grey_picture_one_channel_is_written(coding, options):
+    flow, grey = random_flow(**options), waves(50, 37)[:1]
+    file = coding.encode(flow, grey, 2)
+    assert torch.equal(coding.decode(flow, file, grey.shape, 2), grey)
+    promised = coding.counted(flow, grey, 2)
+    assert 0.98 * promised < 32 * len(file) < 1.005 * promised + 64
+    whole = score(flow, grey.repeat(3, 1, 1), 2)[0].total.item()
+    assert promised < whole / 2
+
+
 def test_repair_says_what_was_learned_and_keeps_it(tmp_path, chelsea, monkeypatch, capsys):
     monkeypatch.setattr(commands, "STEPS", 100)
     hole = damaged(chelsea)
@@ -331,6 +342,32 @@ def test_repair_says_what_was_learned_and_keeps_it(tmp_path, chelsea, monkeypatc
     )
     assert (learned == (by_kept + by_photos + 1) // 2).all()
     assert (learned != by_photos).any()
+
+
+@pytest.mark.parametrize(
+    ("options", "result"),
+    [
+        (["enlarge", "a.png"], "a.png"),
+        (["mix", "photos", "--images", "a.png", "b.png"], "a-with-b.png"),
+    ],
+)
+def test_a_learned_picture_is_kept_and_used(options, result, tmp_path, monkeypatch, capsys):
+    """What a flow that has learned gives is what the kept flow gives."""
+    monkeypatch.chdir(tmp_path)
+
+    def learn(*of, seconds, progress):
+        return adapt(*of, steps=8, progress=progress)
+
+    monkeypatch.setattr(adapting, "adapt", learn)
+    monkeypatch.setattr(adapting, "BATCH", 16)
+    for name in ("a.png", "b.png"):
+        Image.fromarray(waves(80, 60).numpy().transpose(1, 2, 0)).save(name)
+    assert main([*options, "--adapt", "1", "--keep", "kept", "--out", "one"]) == 0
+    assert "learned" in capsys.readouterr().out
+    how = ["--model", "kept"] if options[0] == "enlarge" else []
+    others = [part.replace("photos", "kept") for part in options]
+    assert main([*others, *how, "--out", "other"]) == 0
+    assert Path("one", result).read_bytes() == Path("other", result).read_bytes()
 
 
 def test_score_adapts_alike_in_one_run_or_several(tmp_path, capsys):
@@ -359,6 +396,7 @@ def test_score_adapts_alike_in_one_run_or_several(tmp_path, capsys):
         (["repair", "a.png", "b.png", "--keep", "x"], "Expected one picture to learn for --keep"),
         (["repair", "a.png", "--adapt", "0", "--keep", "x"], "got --adapt 0"),
         (["score", "a.png", "--keep", "x"], "got --adapt 0"),
+        (["levels", "photos", "--adapt", "1"], "pictures at full size only"),
         (["score", "a.png", "--adapt", "1", "--keep", "."], "Expected a new folder for --keep"),
         (["score", "a.png", "--adapt", "1", "--keep", "x", "--out", "t.csv"], "without --out"),
     ],

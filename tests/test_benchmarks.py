@@ -23,7 +23,8 @@ SHARED = {"benchmarks/steps.py", "experiments/peers/protocol.py"}
 
 SMALLEST = {
     "benchmarks/campaign.py": ["--count", "2", "--flips", "1", "--processes", "1"],
-    "benchmarks/coding.py": ["photos", "--patches", "1", "--adapt", "1", "--photographs"],
+    "benchmarks/codecs.py": ["--pictures", "chelsea"],
+    "benchmarks/coding.py": ["photos", "--patches", "1", "--adapt", "1", "--pictures"],
     "benchmarks/data.py": ["--count", "20", "--pictures", "4"],
     "benchmarks/detection.py": ["RUN", "--images", "5", "--clean", "40", "--pictures", "OUT"],
     "benchmarks/distributed.py": ["--preset", "msds1-tiny", "--steps", "2"],
@@ -48,6 +49,7 @@ SMALLEST = {
 }  # fmt: skip
 """By the path of the script, its arguments; words in capitals stand for folders of the test."""
 PACKAGES = {
+    "benchmarks/codecs.py": ["imagecodecs"],
     "benchmarks/coding.py": ["constriction"],
     "experiments/peers/run.py": ["normflows", "torchflows"],
 }
