@@ -284,7 +284,7 @@ def test_nothing_is_lost_when_the_server_is_killed(browser, large, folder, tmp_p
         me.page.wait_for_function("!unsent")
         assert "The server is back" in me.said()
         for _ in range(2):
-            assert me.steps() == [3, 3, True]
+            assert me.steps() == [4, 4, True]
             assert np.array_equal(me.saved(), after)
             me.page.reload()
             me.page.wait_for_function("document.body.dataset.photo")
