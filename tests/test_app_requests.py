@@ -17,11 +17,12 @@ from PIL import Image
 from flows import random_flow
 from rgflow import load_flow
 from rgflow.app import album, searching, tasks
-from rgflow.app.album import Album, Drawn
+from rgflow.app.album import Album
 from rgflow.app.data_urls import mask_url
 from rgflow.app.flows import Flows
 from rgflow.app.jobs import Jobs, StoppedError
 from rgflow.app.photographs import Photographs
+from rgflow.app.project import Drawn
 from rgflow.app.regions import Region
 from rgflow.data.patches import photograph
 from rgflow.photographs import damage, enlarging
