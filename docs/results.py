@@ -72,11 +72,10 @@ READING = """
   claim stays undecided. Claims over images, with one training each, hold for those trainings only.
 - Training time is processor time on one core. Compare numbers within a page.
 
-`rgflow reproduce NAME --budget 10m` repeats an experiment ([guide](../guide/reproducing.md)).
-Budget `10m` is at most ten minutes per training; `2h` is at most an hour, or uses models of the
-package; `full` is the paper's setting, which needs a GPU and the official data and was never run.
-The settings, seeds, steps, machine, versions and commit of every run are in
-`experiments/NAME/BUDGET.json`; `experiments/manifest.json` lists what was run."""
+`rgflow reproduce NAME --budget 10m` repeats an experiment, with one of three
+[budgets](../guide/reproducing.md); `full`, the paper's setting, was never run. The settings, machine
+and commit of every run are in `experiments/NAME/BUDGET.json`; `experiments/manifest.json` lists
+what was run."""
 TRAINING = "training"
 """Stands for a measure where a number is of the training itself, such as its steps."""
 PLACEHOLDER = re.compile(r"\{([a-z]\w*)\}")
@@ -456,11 +455,12 @@ def of_verdicts(said: dict[str, Any], found: dict[str, Results]) -> Iterator[str
                 outcomes: dict[str, str] = {}
                 for claim in one["verdict"]:
                     outcomes.setdefault(claim["text"].split(":")[0], claim["outcome"])
-                for factor, by_level in best.items():
+                for at, (factor, by_level) in enumerate(best.items()):
                     levels = max(levels, *(level + 1 for level in by_level))
                     cells = [f"{by_level[level]:.2f}" for level in sorted(by_level)]
                     name = said.get("factors", {}).get(factor, factor)
-                    rows.append([f"{row['name']}: {name}", *cells, outcomes[factor]])
+                    name = name if at else f"{row['name']}: {name}"
+                    rows.append([name, *cells, outcomes[factor]])
         for cells in rows:
             cells[-1:] = [""] * (levels + 2 - len(cells)) + cells[-1:]
         if rows:
