@@ -533,15 +533,20 @@ def places(folder: Path, random: Random, model: str) -> Scene:
     if use == "mask":
         made = words("repair", [path], folder / "out", model, "--mask", odd)
         return Scene(change=change, commands=[made])
+    if kind in ("/", "~", ".", "", "~nobody/x"):  # all that is there
+        kind, odd = "nothing", str(inside / "p.png")
     if use in ("repair", "enlarge"):
         more = ["--box", BOX] if use == "repair" else []
         return Scene(change=change, commands=[words(use, [odd], folder / "out", model, *more)])
     if use == "beside a good one":
         made = words("repair", [odd, path], folder / "out", model, "--box", BOX)
-        single = kind not in ("folder", "empty folder", ".", "/", "~")
-        return Scene(change=change, commands=[made], good=1, inputs=[Path(odd), path][not single :])
-    if kind in ("/", "~", ".", "", "~nobody/x"):  # all that is there
-        kind, odd = "nothing", str(inside / "p.png")
+        single = kind not in ("folder", "empty folder")
+        return Scene(
+            change=change,
+            commands=[made],
+            good=1 + (kind == "folder"),
+            inputs=[Path(odd), path][not single :],
+        )
     given = [odd] if use == "score" else [inside]
     return Scene(change=change, commands=[words("score", given, folder / "t.csv", model)])
 

@@ -42,6 +42,7 @@ PAGES = [
     "guide/traversing-and-mixing.md",
     "guide/meaning.md",
     "guide/photographs.md",
+    "guide/many.md",
     "guide/repair.md",
     "guide/reproducing.md",
     "guide/lattice.md",
@@ -138,6 +139,8 @@ def different_commands():
     first = {}
     for page in PAGES:
         for line in commands(page):
+            if "s3://" in line:  # in test_engines.py
+                continue
             words = shlex.split(line, comments=True)
             for option in ("--draws", "--minutes" if "--resume" in words else ""):
                 if option in words:

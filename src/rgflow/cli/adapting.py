@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from rgflow.flow import Flow
     from rgflow.photographs.adapting import Adapted
 
-STEPS, SECONDS = 800, 20.0
-"""What is learned if nothing is said: as many steps, unless they take longer."""
+STEPS = 800
+"""What is learned if nothing is said: not as much as fits into some time, as the result would then
+depend on the machine."""
 
 
 def add_options(options: Parser, default: float | None = 0.0, usual: str = "") -> None:
@@ -104,7 +105,7 @@ def restored(
     if settings.adapt == 0:
         with share_bar(f"{name}, repairing") as progress:
             return restore(flow, image, hole, sweeps=sweeps, progress=progress), flow
-    steps, seconds = (STEPS, SECONDS) if settings.adapt is None else (None, settings.adapt)
+    steps, seconds = (STEPS, None) if settings.adapt is None else (None, settings.adapt)
     with share_bar(f"{name}, learning and repairing (Ctrl-C: learned enough)") as progress:
         whole, found = restore_adapted(
             flow, image, hole, steps=steps, seconds=seconds, sweeps=sweeps, progress=progress

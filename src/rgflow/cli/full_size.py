@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 from rgflow.cli import adapting
 from rgflow.cli.parsing import most, outputs
-from rgflow.outputs import check_space
+from rgflow.outputs import Made, check_space
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
     from torch import Tensor
 
+    from rgflow.cli.engines import Given
     from rgflow.model import RGFlow
     from rgflow.outputs import Source
     from rgflow.photographs.pictures import Picture
@@ -30,14 +31,14 @@ class Photograph:
         picture: What it holds.
         image: What the flow sees, uint8 [C, H, W].
         flow: A flow of photographs, for images of this size.
-        written: The files written so far.
+        made: What is made of it so far.
     """
 
     source: Source
     picture: Picture
     image: Tensor
     flow: RGFlow
-    written: list[Path] = field(default_factory=list)
+    made: Made = field(default_factory=Made)
 
     @property
     def name(self) -> str:
@@ -46,12 +47,18 @@ class Photograph:
 
     def save(self, pixels: Tensor, name: str) -> None:
         """Write the picture with other pixels, uint8 [C, H, W], in its own size and mode."""
-        from rgflow.photographs.pictures import named, write
+        from rgflow.photographs.pictures import encoded, named
 
         changed = (pixels != self.image).any(0).numpy()
         image = self.picture.replaced(pixels.numpy(), changed)
         out = self.source.out(f"*-{name}{self.source.path.suffix}")
-        self.written.append(write(image, named(image, out)))
+        out = named(image, out)
+        self.made.files.append((out, encoded(image, out)))
+
+    @property
+    def written(self) -> list[Path]:
+        """The files so far."""
+        return [path for path, _ in self.made.files]
 
 
 def is_full_size(settings: Namespace, model: Model) -> bool:
@@ -91,6 +98,8 @@ def each(
     import torch
 
     from rgflow import trained
+    from rgflow.cli import collecting
+    from rgflow.photographs.collections import Collection
     from rgflow.photographs.pictures import LOSSLESS, MAX_PIXELS, read
     from rgflow.photographs.scoring import sized
 
@@ -101,13 +110,17 @@ def each(
         ending = ending if ending.lower() in LOSSLESS else ".png"
         return [f"*-{name}{ending}" for name in names(number)]
 
-    def change(source: Source) -> None:
-        picture = read(source.path, most=most(settings, MAX_PIXELS))
+    def change(given: Given) -> Made:
+        source = given.source
+        assert source is not None
+        picture = read(given.file, most=most(settings, MAX_PIXELS))
         check_space(source.folder, len(names(source.number)) * picture.seen.nbytes)
         image = torch.from_numpy(picture.pixels(model.flow.config.channels))
         flow = adapting.learned(model.flow, image, settings, source.path.name, keep)
-        work(Photograph(source, picture, image, sized(flow, image[None])))
+        photograph = Photograph(source, picture, image, sized(flow, image[None]))
+        work(photograph)
+        return photograph.made
 
     results = outputs(settings, groups, trained.fingerprint(model.flow), own=model.pictures)
     with results.guarded():
-        results.each(results.sources(groups, patterns), change)
+        collecting.results(settings, results, Collection(groups, {}, {}), change, patterns)

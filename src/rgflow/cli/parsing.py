@@ -20,7 +20,10 @@ set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
 MAX_INT = 2**63 - 1
 """The largest integer of 64 bits, which tensors and generators take."""
-NO_SETTINGS = ("pictures", "images", "mask", "out", "overwrite", "limit", "config")
+NO_SETTINGS = (
+    "pictures", "images", "mask", "out", "overwrite", "limit", "config", "processes", "engine",
+    "address", "download",
+)  # fmt: skip
 """Options on which results don't depend, or only by the content of files."""
 TEMPERATURE_HELP = "T of p^(1/T): one number, or one per level, level 0 first"
 
