@@ -543,7 +543,7 @@ def test_a_task_needs_no_server(tmp_path):
     def tell(**what):
         told.append(what)
 
-    task = tasks.Task(flow, Album(tmp_path), photo, region, tell)
+    task = tasks.Task(flow, Album(tmp_path), photo, region, tell, Flows())
     assert tasks.repair(task)["pixels"] == 12
     assert 0 < photo.changed.sum() <= 12
     assert not photo.changed[:10].any()
