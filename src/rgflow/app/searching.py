@@ -9,14 +9,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rgflow.app.album import Pixels
+from rgflow.app.project import Part, Pixels
 from rgflow.cells import Mask
 from rgflow.flow import Flow
 from rgflow.photographs import damage, detector
 from rgflow.photographs.restoring import Around
 
-Part = tuple[slice, slice]
-"""Rows and columns."""
 STRIP_PIXELS, STRIP_UNIT, STRIP_RIM = 1 << 20, 256, detector.RIM
 """Pixels of a strip, the unit of its height in rows, and the rows read above and below it."""
 
