@@ -7,8 +7,7 @@ signals of `rgflow.training`. Everything random depends on the number of the ste
 same command goes on where it was stopped.
 
 It learns from patches of the 37 photographs among Debian's wallpapers that the model `photos`
-learned from. Its log-odds are then scaled and shifted so that probabilities are right on the
-validation photographs, with other seeds.
+learned from. Its probabilities are then calibrated on the validation photographs.
 
 Writes the weights (float16) into the package, and `result.json` beside this file: how well they
 find damage of the validation photographs, of other settings than those of training.
@@ -36,7 +35,7 @@ from rgflow.data.patches import reductions
 from rgflow.data.source import Request, Split
 from rgflow.files import write_json
 from rgflow.numerics import bfloat16_pays
-from rgflow.photographs.detector import WEIGHTS, Detector
+from rgflow.photographs.detector import WEIGHTS, Detector, evidence
 from rgflow.photographs.drawing import Random
 from rgflow.photographs.simulation import Damage, Scan, Scratches, Simulator, Text
 from rgflow.training.checkpoints import Checkpoints
@@ -57,9 +56,6 @@ AVERAGE = 0.995
 UNDAMAGED, GREY, SHUFFLED, SHARPENED, DITHERED = 0.25, 0.15, 0.2, 0.3, 0.05
 """Shares of patches without damage, without colours, with their channels in any order, with edges
 that are sharpened, and with a palette of few colours."""
-MOSTLY = 0.7
-"""Share of undamaged patches among those by which probabilities are scaled: so much of a damaged
-photograph is whole."""
 OFTEN, SELDOM = 0.2, 0.1
 """How often a kind of damage is in a patch."""
 HARD: dict[str, Any] = {
@@ -116,13 +112,11 @@ def patch(pictures: list[list[Pixels]], random: Random) -> Pixels:
     return np.ascontiguousarray(found.transpose(2, 0, 1))
 
 
-def batch(
-    pictures: list[list[Pixels]], *seed: int, undamaged: float = UNDAMAGED
-) -> tuple[Tensor, Tensor, Tensor]:
+def batch(pictures: list[list[Pixels]], *seed: int) -> tuple[Tensor, Tensor, Tensor]:
     """Damaged patches [N, 3, H, W], where they are damaged [N, H, W], and without that damage."""
     random, made = np.random.default_rng(seed), []
     for _ in range(NEW):
-        chances = HARMLESS if random.random() < undamaged else CHANCES
+        chances = HARMLESS if random.random() < UNDAMAGED else CHANCES
         how = Simulator(chances=chances, scan=SCANS[random.integers(len(SCANS))])
         one = how(patch(pictures, random), random)
         grey = random.random() < GREY
@@ -158,27 +152,36 @@ def loss_of(network: Detector, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor,
     return F.binary_cross_entropy_with_logits(odds, y), (likely.mean(1) * y).mean()
 
 
-def calibrated(
-    network: Detector, pictures: list[list[Pixels]], batches: int
-) -> tuple[float, float]:
-    """The scale and shift of log-odds that are right on other pictures, by maximum likelihood."""
-    with torch.no_grad():
-        made = (batch(pictures, 1, n, undamaged=MOSTLY) for n in range(batches))
-        found = [(network(x)[0], y) for x, y, _ in made]
-    odds, truth = (torch.cat([x.flatten() for x in of]) for of in zip(*found, strict=True))
-    ends = torch.tensor([1.0, 0.0], requires_grad=True)
-    optimizer = torch.optim.LBFGS([ends], line_search_fn="strong_wolfe")
+def calibrate(network: Detector, pictures: list[list[Pixels]]) -> None:
+    """Calibrate probabilities on whole crops of other pictures by the maximum likelihood: most have
+    no damage, and the others little, as most photographs."""
+    found, truth, random = [], [], np.random.default_rng(2)
+    for whole in crops(pictures):
+        for number in range(12):
+            damaged, scan = CHANCES if number < 3 else HARMLESS, SCANS[number % 3]
+            chances = [(kind, chance / 3) for kind, chance in damaged]
+            one = Simulator(chances=chances, scan=scan)(whole.transpose(2, 0, 1), random)
+            with torch.no_grad():
+                odds = network(torch.from_numpy(one.picture[None]).float())[0][0]
+            some = random.integers(one.mask.size, size=10_000)
+            found.append(evidence(odds.sigmoid().numpy()).reshape(-1, 3)[some])
+            truth.append(one.mask.ravel()[some])
+    x, y = (torch.from_numpy(np.concatenate(of)).float() for of in (found, truth))
+    optimizer = torch.optim.LBFGS(
+        [network.calibration], max_iter=200, line_search_fn="strong_wolfe"
+    )
+    network.calibration.requires_grad_()
 
     def loss() -> Tensor:
         optimizer.zero_grad()
-        value = F.binary_cross_entropy_with_logits(ends[0] * odds + ends[1], truth)
+        value = F.binary_cross_entropy_with_logits(x @ network.calibration, y)
         value.backward()
         return value
 
-    before = F.binary_cross_entropy_with_logits(odds, truth).item()
+    before = loss().item()
     optimizer.step(loss)
     print(f"cross entropy of validation: {before:.5f}, calibrated {loss().item():.5f}", flush=True)
-    return ends[0].item(), ends[1].item()
+    network.calibration.requires_grad_(False)
 
 
 def main() -> None:
@@ -236,10 +239,7 @@ def main() -> None:
             if interruptions.noted:
                 return
     network = average.module.eval()
-    scale, shift = calibrated(network, photographs("validation"), 300)
-    with torch.no_grad():
-        network.last.weight[0] *= scale
-        network.last.bias[0] = scale * network.last.bias[0] + shift
+    calibrate(network, photographs("validation"))
     settings.weights.parent.mkdir(parents=True, exist_ok=True)
     tensors.save(settings.weights, {name: x.half() for name, x in network.state_dict().items()})
     print(f"{settings.weights}: {os.path.getsize(settings.weights):,} bytes", flush=True)

@@ -17,6 +17,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter  # type: ignore[attr-defined]  # found when it runs
+from scipy.special import expit, logit
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -33,6 +35,9 @@ UNIT, RIM = 8, 88
 """Rows and columns are whole multiples of `UNIT`; a pixel depends on at most `RIM` pixels on every
 side: 24 of the mean of what surrounds it, 2 + 4 + 8 + 24 of the way down, 4 + 4 + 1 of the way up,
 and the rest of a square of 8×8."""
+SUSPECT, AROUND = 0.1, 129
+"""A probability that is a little like damage, and the edge of the square in which that counts;
+chosen on validation photographs."""
 STRIP_PIXELS = 1 << 21
 """Pixels that are searched at a time, for memory."""
 
@@ -56,7 +61,9 @@ class Convolution(nn.Module):
 
 
 class Detector(nn.Module):
-    """The network."""
+    """The network, and the calibration of its probabilities (`evidence`), [3]."""
+
+    calibration: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -65,6 +72,7 @@ class Detector(nn.Module):
             for part in (DOWN, UP)
         )
         self.last = nn.Conv2d(UP[-1][-1], 5, 1)
+        self.register_buffer("calibration", torch.tensor([0.0, 1.0, 0.0]))
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Of pixels of levels [N, 3, H, W]: the log-odds of damage [N, H, W]; the levels without it
@@ -139,7 +147,7 @@ def examine(
 def probabilities(
     image: Tensor, *, progress: Callable[[float], None] | None = None
 ) -> NDArray[np.float32]:
-    """How probable damage is, pixel by pixel, [H, W]; arguments are those of `examine`.
+    """How probable damage is, pixel by pixel, calibrated, [H, W]; arguments are those of `examine`.
 
     Example:
         >>> image = torch.full((3, 40, 60), 99, dtype=torch.uint8)
@@ -151,4 +159,13 @@ def probabilities(
     found = np.empty(image.shape[1:], dtype=np.float32)
     for rows, probability, _, _ in examine(image, progress=progress):
         found[rows] = probability.numpy()
-    return found
+    return np.asarray(expit(evidence(found) @ detector().calibration.numpy()), np.float32)
+
+
+def evidence(probability: NDArray[np.float32]) -> NDArray[np.float32]:
+    """By what probabilities are calibrated, [H, W, 3]: one, the log-odds of `examine`, and how much
+    there is around that looks a little like damage: then the rest often isn't."""
+    beside = uniform_filter(np.minimum(probability, SUSPECT), AROUND)
+    return np.stack(
+        [np.ones_like(beside), logit(probability.clip(1e-5, 1 - 1e-5)), np.log(beside + 1e-4)], -1
+    )
