@@ -294,7 +294,7 @@ def test_damage_is_found_after_compression_with_loss(quality):
         Image.fromarray(image.numpy().transpose(1, 2, 0)).save(file, "JPEG", quality=quality)
         pictures_of.append(pictures.read(file))
     damaged, whole = (find_damage(torch.from_numpy(one.seen)).found for one in pictures_of)
-    assert (damaged & hole).sum() >= 0.8 * hole.sum()
+    assert (damaged & hole).sum() >= 0.7 * hole.sum()
     assert (damaged & ~binary_dilation(hole, np.ones((3, 3)), 2)).sum() <= 30
     assert whole.sum() <= 5
     assert pictures_of[0].loss > 1

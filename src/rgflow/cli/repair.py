@@ -46,7 +46,7 @@ def run(arguments: Sequence[str]) -> None:
     regions.add_options(options)
     options.number(
         "sensitivity",
-        0.5,
+        0.4,
         "from 0 to 1: marks what is damaged with a probability above 1 − sensitivity",
         0,
         1,

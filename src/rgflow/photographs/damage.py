@@ -39,7 +39,7 @@ LONELY, LONELY_POWER = 2.7, 6
 dead as not, and the power of that with which the odds rise; chosen on validation photographs."""
 FILLED_ERROR = 14.0
 """Standard error of what fills a hole, in levels; chosen on validation photographs."""
-SENSITIVITY = 0.5
+SENSITIVITY = 0.4
 """Marks fewer than a thousandth of the pixels of undamaged photographs."""
 
 
