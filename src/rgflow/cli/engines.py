@@ -241,7 +241,7 @@ def by_ray(worker: Worker, units: Iterable[Unit], address: str | None) -> Iterat
                 f"Expected a cluster of Ray at {address or 'this machine'}; it can't be reached "
                 f"({reason(error)}): start one, or leave out --address."
             ) from error
-    every = list(units)
+    every = [replace(unit, root=os.getcwd()) for unit in units]
     seen = set[tuple[int, int]]()
     context = ray.data.DataContext.get_current()
     context.target_max_block_size = 1  # each result comes as soon as it is there

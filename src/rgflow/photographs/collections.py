@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rgflow.data import hugging_face
 from rgflow.data.archives import ARCHIVES, PICTURES, Archive, place
-from rgflow.files import as_name
+from rgflow.files import as_name, located
 from rgflow.outputs import Source
 from rgflow.reading import DamagedError
 
@@ -53,6 +53,7 @@ class Unit:
         shard: Instead, of a set of Hugging Face's `datasets`: name, split, number, how many there
             are, whether it may be read from the hub.
         error: Why an archive can't be read.
+        root: The folder that local paths start in; empty: the current one.
     """
 
     number: int
@@ -61,6 +62,7 @@ class Unit:
     rows: range | None = None
     shard: tuple[str, str, int, int, bool] | None = None
     error: str = ""
+    root: str = ""
 
     def __len__(self) -> int:
         """Number of pictures, as far as it is known."""
@@ -71,7 +73,8 @@ class Unit:
         if self.rows is None and self.shard is None:
             for number, files in enumerate(self.groups):
                 source = self.sources[number] if self.sources else None
-                yield Item((self.number, number), str(files[0]), files, source, self.error)
+                there = [self._at(file) for file in files]
+                yield Item((self.number, number), str(files[0]), there, source, self.error)
             return
         whole, *more = self.groups[0]
         number = 0
@@ -80,7 +83,7 @@ class Unit:
                 name = f"{whole}#{key}"
                 error = "" if content else f"Expected the bytes of a picture; {name} has none."
                 source = self._of(key) if self.sources else None
-                every: list[Path | bytes] = [content or b"", *more]
+                every: list[Path | bytes] = [content or b"", *map(self._at, more)]
                 yield Item((self.number, number), name, every, source, error)
         except (DamagedError, OSError) as error:
             yield Item((self.number, number + 1), str(whole), error=str(error))
@@ -88,13 +91,16 @@ class Unit:
     def _inside(self, whole: Path) -> Iterator[tuple[str, bytes | None]]:
         """Names and encoded pictures."""
         if self.shard is None:
-            yield from Archive(whole).read(self.rows or range(0))
+            yield from Archive(self._at(whole)).read(self.rows or range(0))
             return
         name, split, number, count, download = self.shard
         part = hugging_face.sets(name, download=download, stream=True)[split]
         rows, column = hugging_face.encoded(part.shard(num_shards=count, index=number), name)
         for k, row in enumerate(rows):
             yield str(row.get("__key__", k)), hugging_face.content(row[column])
+
+    def _at(self, path: Path) -> Path:
+        return path if "://" in str(path) else Path(self.root, path)
 
     def _of(self, key: str) -> Source:
         """Where the results of a picture in an archive go: into a folder of its name."""
@@ -185,9 +191,10 @@ def collection(
         beside = [*more[number]] if more else []
         if name.startswith("hf:"):
             named = False
-            for split, rows in hugging_face.sets(name[3:], download=download, stream=True).items():
+            whole = str(located(name[3:])) if located(name[3:]).exists() else name[3:]
+            for split, rows in hugging_face.sets(whole, download=download, stream=True).items():
                 for k in range(count := rows.num_shards):
-                    shards[len(groups)] = name[3:], split, k, count, download
+                    shards[len(groups)] = whole, split, k, count, download
                     groups.append([Path(f"{name}/{split}-{k}"), *beside])
             continue
         path = place(name)
