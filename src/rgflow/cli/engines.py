@@ -109,7 +109,7 @@ class Worker:
         if item.error:
             raise ValueError(item.error)
         source, (first, *more) = item.source, item.files
-        if isinstance(first, Path) and "://" in str(first):
+        if not isinstance(first, bytes) and "://" in str(first):
             first = read(first, MAX_FILE)
         content = digest(first)
         out = str(source.out("*")) if source else ""
@@ -120,11 +120,11 @@ class Worker:
             raise ValueError(source.taken)
         if source and source.owner not in ("", key):
             raise not_free(source.out(f"*{source.path.suffix}"))
-        file: Path | BytesIO = first if isinstance(first, Path) else BytesIO(first)
+        file: Path | BytesIO = BytesIO(first) if isinstance(first, bytes) else first
         if isinstance(file, BytesIO):
-            file.name = item.name
+            file.name = Path(item.name).name
         kept = self.folder / f".{key[:16]}.kept" if self.folder else None
-        others = [one for one in more if isinstance(one, Path)]
+        others = [one for one in more if not isinstance(one, bytes)]
         seed = int(content[:12], 16)
         return replace(self.work(Given(item.name, file, others, source, seed, kept)), key=key)
 
@@ -224,10 +224,11 @@ def by_ray(worker: Worker, units: Iterable[Unit], address: str | None) -> Iterat
         ValueError: If Ray isn't installed, or can't be reached.
     """
     check_installed("ray", "for --engine ray", "cluster")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    logging.getLogger("ray.data").setLevel("ERROR")
     import ray
     import ray.data
 
-    logging.getLogger("ray.data").setLevel("ERROR")
     if not ray.is_initialized():
         try:
             ray.init(

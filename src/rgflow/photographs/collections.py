@@ -10,12 +10,13 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from rgflow.data import hugging_face
 from rgflow.data.archives import ARCHIVES, PICTURES, Archive, place
 from rgflow.files import as_name, located
 from rgflow.outputs import Source
-from rgflow.reading import DamagedError
+from rgflow.reading import DamagedError, reason
 
 PICTURES_OF_A_UNIT, BYTES_OF_A_UNIT = 32, 1 << 20
 """Pictures of a unit, and bytes of their files, at the most: about a second of work."""
@@ -184,6 +185,7 @@ def collection(
 
     Raises:
         ValueError: If there are no pictures in a folder, or a set can't be read.
+        OSError: If an object store can't be.
     """
     groups, shards, sizes = list[list[Path]](), {}, dict[int, int]()
     named = True
@@ -198,29 +200,35 @@ def collection(
                     groups.append([Path(f"{name}/{split}-{k}"), *beside])
             continue
         path = place(name)
-        remote = "://" in name
-        folder = path.is_dir() if remote else os.path.isdir(path)
-        found = (_inside(path) if folder else []) or [(path, 0)]  # what can't be read is a row
-        if folder and found[0][0] == path and len(names) == 1:
+        inside = _inside(path)
+        found = inside or [(path, 0)]  # what can't be read is a row
+        if inside == [] and len(names) == 1:
             raise ValueError(
                 f"Expected a folder with pictures, .parquet or .tar files; {path} has none."
             )
         for file, size in found:
             sizes[len(groups)] = size
             groups.append([file, *beside])
-        named = named and not (folder or remote or path.suffix.lower() in ARCHIVES)
+        named = named and inside is None and path.suffix.lower() not in ARCHIVES
     return Collection(groups, shards, sizes, named)
 
 
-def _inside(folder: Path) -> list[tuple[Path, int]]:
+def _inside(folder: Path) -> list[tuple[Path, int]] | None:
     """Files with pictures in a folder and those below it, with their sizes, in order, and folders
-    that can't be read."""
+    that can't be read; None if it is none."""
     endings = (*PICTURES, *ARCHIVES)
     if "://" in str(folder):
-        found = folder.fs.find(folder.path, detail=True).items()  # type: ignore[attr-defined]
-        start = str(folder).partition("://")[0]
-        every = [(place(f"{start}://{name}"), about["size"] or 0) for name, about in found]
+        store: Any = folder
+        try:
+            if not folder.is_dir():
+                return None
+            found = store.fs.find(store.path, detail=True).items()
+        except Exception as error:  # of the store's own library
+            raise OSError(f"Expected to read {folder}; it can't be ({reason(error)}).") from error
+        every = [(place(f"{store.protocol}://{name}"), one["size"] or 0) for name, one in found]
         return [one for one in every if one[0].suffix.lower() in endings]
+    if not os.path.isdir(folder):
+        return None
     closed, files = list[OSError](), list[tuple[Path, int]]()
     for parent, _, names in os.walk(folder, onerror=closed.append):
         for path in (Path(parent, name) for name in names):
