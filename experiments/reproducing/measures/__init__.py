@@ -19,6 +19,7 @@ from reproducing.measures.images import (
 )
 from reproducing.measures.latents import factors, fields, pinwheel, priors, probes, varied
 from reproducing.measures.lattice import observables, pace
+from reproducing.measures.learning import learned_repairs
 from reproducing.measures.likelihoods import (
     bits,
     overfitting,
@@ -58,6 +59,7 @@ _ALL: tuple[Measure, ...] = (
     observables,
     pace,
     *(repairs_of_photographs, damage_of_photographs, enlarging_of_photographs),
+    learned_repairs,
 )
 MEASURES = {measure.__name__: measure for measure in _ALL}
 """Every measure by name."""

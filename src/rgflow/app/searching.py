@@ -13,14 +13,12 @@ from scipy.ndimage import (  # type: ignore[attr-defined]  # which is found when
 )
 from skimage.measure import label
 
-from rgflow.app.album import Pixels
+from rgflow.app.project import Part, Pixels
 from rgflow.cells import Mask
 from rgflow.flow import Flow
 from rgflow.photographs import damage
 from rgflow.photographs.restoring import Around
 
-Part = tuple[slice, slice]
-"""Rows and columns."""
 STRIP_PIXELS, STRIP_UNIT, STRIP_RIM = 1 << 20, 256, 64
 """Pixels of a strip, the unit of its height in rows, and the rows read above and below it."""
 MAX_SCRATCH_DEPTH = 16
