@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import json
 import logging
-import multiprocessing
 import os
 import re
-import signal
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -23,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from rgflow.checks import check_installed, out_of_memory
 from rgflow.outputs import Made, digest, hash_of, is_full, not_free
+from rgflow.processes import become_worker, context
 from rgflow.reading import json_in, read, reason
 from rgflow.text import printable
 
@@ -140,13 +138,9 @@ def by_processes(worker: Worker, items: Iterable[Item], count: int) -> Iterator[
     A process that dies is started again. It has one picture at a time, so what kills it is known;
     a picture that does so three times is left out.
     """
-    methods = multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-    if hasattr(context, "set_forkserver_preload"):
-        context.set_forkserver_preload([__name__, "rgflow.photographs.scoring"])
 
     def pool() -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(1, context, _begin, (worker, count))
+        return ProcessPoolExecutor(1, context(), _begin, (worker, count))
 
     pools = [pool() for _ in range(count)]
     running: dict[Future[Made], tuple[int, Item, int]] = {}
@@ -182,25 +176,15 @@ def by_processes(worker: Worker, items: Iterable[Item], count: int) -> Iterator[
 
 
 def _begin(worker: Worker, count: int) -> None:
-    """Make a process a worker, which ends with the one that has started it."""
+    """Make a process a worker."""
     global _worker
     import torch
 
     from rgflow.training.optimisation import prepare_machine
 
     _worker = worker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # where others would draw their progress
-    torch.set_num_threads(max(torch.get_num_threads() // count, 1))
+    become_worker(max(torch.get_num_threads() // count, 1))
     prepare_machine()
-    parent = multiprocessing.parent_process()
-
-    def follow() -> None:
-        if parent:
-            parent.join()
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
 
 
 def _work(item: Item) -> Made:
