@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import re
+import socket
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -215,13 +216,16 @@ def by_ray(worker: Worker, units: Iterable[Unit], address: str | None) -> Iterat
 
     if not ray.is_initialized():
         try:
+            if address and "://" not in address:  # as Ray would try for minutes
+                host, _, port = address.rpartition(":")
+                socket.create_connection((host, int(port)), 10).close()
             ray.init(
                 address=address,
                 log_to_driver=False,
                 logging_level="error",
                 include_dashboard=False,
             )
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             raise ValueError(
                 f"Expected a cluster of Ray at {address or 'this machine'}; it can't be reached "
                 f"({reason(error)}): start one, or leave out --address."
