@@ -134,7 +134,7 @@ def test_tools_of_the_hand(me, large, tmp_path):  # noqa: F811
         one.inner_text().startswith("as it is") for one in me.page.locator("#drawn button").all()
     ]
     me.press(f"#drawn button >> nth={number.index(True)}")
-    after = me.saved()
+    after = me.saved().copy()
     assert np.array_equal(after[750:770, 1050:1100], damaged[850:870, 1250:1300])
     after[750:770, 1050:1100] = damaged[750:770, 1050:1100]
     assert np.array_equal(after, damaged)
