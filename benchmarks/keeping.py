@@ -223,12 +223,12 @@ def enlarging(folder: Path, out: Path, random: Random) -> Job:
 
 def scoring(folder: Path, out: Path, random: Random, processes: int = 2) -> Job:
     """Pictures that processes share, into a table."""
-    count = 70  # of three shards
+    count = 70
     for k in range(count):
         noise(folder / "in" / f"{k:02}.png", 40, 32, random)
     out.mkdir(exist_ok=True)
     table = out / "table.csv"
-    words = ["score", folder / "in", "--out", table]
+    words = ["score", folder / "in", "--out", table, "--processes", processes]
 
     def missing() -> str:
         if not table.is_file():
@@ -237,8 +237,7 @@ def scoring(folder: Path, out: Path, random: Random, processes: int = 2) -> Job:
         right = len(found) == len(set(found)) == count
         return "" if right else f"{len(found)} rows, of {len(set(found))} pictures"
 
-    ranks = [{"RANK": str(k), "WORLD_SIZE": str(processes)} for k in range(processes)]
-    return Job(commands=[(words, one) for one in ranks], missing=missing, moments=6.0)
+    return Job(commands=[(words, {})], missing=missing, moments=6.0)
 
 
 def lacking(out: Path, names: Sequence[str], size: tuple[int, int]) -> str:

@@ -30,9 +30,9 @@ from rgflow.photographs.pictures import read
 from test_spins import SPINS
 
 
-def asking(flows):
+def asking(flows, workers=0):
     app = fastapi.FastAPI()
-    app.include_router(Photographs(flows).router())
+    app.include_router(Photographs(flows, workers=workers).router())
     return testclient.TestClient(app)
 
 
@@ -548,3 +548,31 @@ def test_a_task_needs_no_server(tmp_path):
     assert 0 < photo.changed.sum() <= 12
     assert not photo.changed[:10].any()
     assert {"version": photo.version - 1} in told  # of the first result
+
+
+def test_workers_compute_the_same(client):
+    """What a repair, a completion, a drawing and an enlarged picture are, and what is told."""
+    found, image = [], noise(48, 40)
+    with asking(Flows(), workers=1) as other:
+        for one in (client, other):
+            name, told = upload(one, image), {}
+            box = {"top": 8, "left": 8, "height": 4, "width": 6}
+            for what, more in (
+                ("complete", {"count": 1}),
+                ("redraw", {"count": 1}),
+                ("repair", {}),
+                ("enlarge", {}),
+            ):
+                answer = lines(one.post(f"/photographs/{name}/{what}", json=box | more))
+                assert any("progress" in line for line in answer), what
+                assert answer[-1].get("done"), answer[-1]
+                told[what] = [line["drawn"] for line in answer if "drawn" in line]
+            enlarged = answer[-1]["opened"]["id"]
+            found.append((told, *(pixels_of(one, which).tolist() for which in (name, enlarged))))
+            where = box | {"top": 0, "left": 0, "height": 40, "width": 48}
+            assert (
+                "unmarked"
+                in lines(one.post(f"/photographs/{name}/repair", json=where))[-1]["error"]
+            )
+    assert len(found[0][0]["complete"]) == len(found[0][0]["redraw"]) == 1
+    assert found[0] == found[1]

@@ -29,7 +29,7 @@ LAYERS = [
     ["geometries"],
     ["config", "lattice"],
     ["files", "reading"],
-    ["tensors", "presets", "numerics", "outputs"],
+    ["tensors", "presets", "numerics", "outputs", "processes"],
     ["cards"],
     ["priors", "pretrained", "checkpoint"],
     ["conditioners", "latents"],

@@ -19,7 +19,8 @@ from rgflow.cli import engines, main
 from rgflow.cli.engines import Worker, by_processes
 from rgflow.outputs import Made
 from rgflow.photographs.collections import PICTURES_OF_A_UNIT, collection
-from works import deadly
+from rgflow.processes import Helpers
+from works import counting, deadly
 
 
 def picture(seed=0, size=(24, 20)):
@@ -160,6 +161,28 @@ def state(process):
         return (process / "stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
         return ""
+
+
+def test_helpers_tell_end_and_are_replaced():
+    """One process: it is used again after a result and after an error, and made anew after it was
+    stopped or has died."""
+    helpers, told = Helpers(1), []
+
+    def call(*numbers):
+        return helpers.call(counting, *numbers, callbacks={"progress": told.append})
+
+    def stopping(number):
+        raise KeyboardInterrupt
+
+    assert call(0, 3) == 3
+    with pytest.raises(ValueError, match="got 9"):
+        call(8, 20)
+    assert told == [0, 1, 2, 8]
+    with pytest.raises(KeyboardInterrupt):
+        helpers.call(counting, 0, 6, callbacks={"progress": stopping})
+    with pytest.raises(ValueError, match="ended, perhaps for lack of memory"):
+        call(6, 20)
+    assert call(3, 4) == 4
 
 
 def test_units_depend_on_the_paths_alone(here):

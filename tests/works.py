@@ -21,3 +21,14 @@ def waiting(given):
     """A work without an end."""
     Path(f"{given.file}.{os.getpid()}.begun").touch()
     signal.pause()
+
+
+def counting(least, most, *, progress):
+    """Tell numbers one after another, and end the process at 7."""
+    for number in range(least, most):
+        if number == 7:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if number == 9:
+            raise ValueError("Expected fewer; got 9.")
+        progress(number)
+    return most

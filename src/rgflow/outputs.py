@@ -375,6 +375,8 @@ def _absolute(path: Path) -> Path:
 
 def _placed(path: Path) -> Path:
     """A file by its name in the folder that it really lies in: `link/..` isn't what it seems."""
+    if "://" in str(path):
+        return Path("/", str(path))
     return Path(os.path.realpath(path.parent), path.name)
 
 
@@ -384,10 +386,10 @@ def _folded(path: Path) -> str:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Of the file that a path leads to, by whatever name or link."""
+    """Of the file that a path leads to, by whatever name or link; none of an object store's."""
     try:
         about = os.stat(path)
-    except (OSError, ValueError):
+    except (OSError, ValueError, TypeError):
         return None
     return about.st_dev, about.st_ino
 

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 from urllib.parse import quote
 
 import numpy as np
+import torch
 from fastapi import APIRouter, HTTPException, Request, Response, UploadFile
 from fastapi.responses import HTMLResponse, StreamingResponse
 from pydantic import BaseModel, Field
@@ -33,6 +34,7 @@ from rgflow.photographs import examples
 from rgflow.photographs.changing import coarse
 from rgflow.photographs.pictures import image_of, read
 from rgflow.photographs.scoring import check_size
+from rgflow.processes import Helpers
 
 MAX_FILE = 100_000_000
 """Bytes of a picture file at the most."""
@@ -80,13 +82,15 @@ class Photographs:
     Args:
         flows: Flows of photographs.
         folder: For the pictures that are open; by default a temporary one.
+        workers: Processes that compute what takes long; 0: this one does.
     """
 
-    def __init__(self, flows: Flows, folder: Path | None = None) -> None:
+    def __init__(self, flows: Flows, folder: Path | None = None, workers: int = 0) -> None:
         self._temporary = None if folder else tempfile.TemporaryDirectory()
         where = folder or Path(str(self._temporary and self._temporary.name))
         self.album = Album(where, flows.channels)
-        self.flows, self.jobs = flows, Jobs(MAX_COMPUTATIONS)
+        self.flows, self.jobs = flows, Jobs(max(workers, MAX_COMPUTATIONS))
+        self.helpers = Helpers(workers, torch.get_num_threads()) if workers else None
         self.decoding = threading.Semaphore(MAX_DECODED)
 
     def router(self) -> APIRouter:
@@ -225,7 +229,7 @@ class Photographs:
 
         def work(tell: Any) -> dict[str, Any]:
             flow = photo.learned.get(averages) or self.flows(averages=averages)
-            return task(Task(flow, self.album, photo, region, tell, self.flows))
+            return task(Task(flow, self.album, photo, region, tell, self.flows, self.helpers))
 
         return self.jobs.start(photo, work)
 

@@ -55,6 +55,7 @@ def make_app(
     name: str | None = None,
     own_panels: Iterable[str] = (),
     projects: Path | None = None,
+    workers: int = 0,
 ) -> FastAPI:
     """The page as an application, with `/health`, behind a `rgflow.app.gate.Gate`.
 
@@ -66,6 +67,7 @@ def make_app(
             Visitors of this machine alone, without a proxy, may open any of its folders.
         own_panels: Import paths of panels of your own.
         projects: The folder for open photographs; by default a temporary one.
+        workers: Processes that compute what takes long for the page of photographs; 0: this one.
 
     Raises:
         FileNotFoundError: If there is no such model.
@@ -83,7 +85,8 @@ def make_app(
     blocks.queue(
         default_concurrency_limit=MAX_EVENTS_OF_A_KIND, max_size=MAX_WAITING, api_open=False
     )
-    page = Photographs(Flows(model.flow, first) if photographs else Flows(), projects)
+    flows = Flows(model.flow, first) if photographs else Flows()
+    page = Photographs(flows, projects, workers)
     app = FastAPI(title="rgflow explorer", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.sessions = sessions
     app.add_middleware(
@@ -169,6 +172,7 @@ def serve(
     threads: int | None = None,
     own_panels: Iterable[str] = (),
     projects: str | None = None,
+    workers: int = 0,
 ) -> None:
     """Serve the page until the process is stopped.
 
@@ -179,6 +183,7 @@ def serve(
         threads: Threads of one computation; none: one, as small products share badly.
         own_panels: As for `make_app`.
         projects: The folder for open photographs, as for `rgflow.app.scratch.projects`.
+        workers: As for `make_app`.
 
     Raises:
         FileNotFoundError: As for `make_app`.
@@ -188,7 +193,11 @@ def serve(
     torch.set_num_threads(threads or 1)
     shown = f"[{host}]" if ":" in host else host
     with scratch() as folder, kept(projects) as photographs:
-        how: dict[str, Any] = {"own_panels": own_panels, "projects": photographs}
+        how: dict[str, Any] = {
+            "own_panels": own_panels,
+            "projects": photographs,
+            "workers": workers,
+        }
         app = make_app(first, auth, host=host, name=name, **how)
         print(f"The explorer is at http://{shown}:{port}; Ctrl-C ends it.", flush=True)
         server = _Server(

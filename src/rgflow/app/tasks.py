@@ -6,7 +6,7 @@ page is to know in the end. A `ValueError` is told to the user.
 Letters in shapes: C channels; H, W rows and columns; h, w those of a part.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -37,6 +37,7 @@ from rgflow.photographs.adapting import adapt
 from rgflow.photographs.damage import seen_through
 from rgflow.photographs.pictures import Picture, as_seen
 from rgflow.photographs.restoring import DEEP
+from rgflow.processes import Helpers
 
 MAX_PIXELS = 64_000_000
 """Pixels of the largest picture, for memory; cameras have up to 60 million."""
@@ -80,6 +81,7 @@ class Task:
         region: Which part of it, and how.
         tell: Tells the page; raises `StoppedError` if nobody wants the rest.
         flows: Both flows, as they were before they learned a picture.
+        helpers: Processes for what takes long; None: this one.
     """
 
     flow: Flow
@@ -88,6 +90,18 @@ class Task:
     region: Region
     tell: Tell
     flows: Flows
+    helpers: Helpers | None = None
+
+    def computed(
+        self,
+        function: Callable[..., Any],
+        *arguments: Any,
+        **callbacks: Callable[..., None],
+    ) -> Any:
+        """What a function of the flow returns, by a helper if there are some."""
+        if self.helpers:
+            return self.helpers.call(function, self.flow, *arguments, callbacks=callbacks)
+        return function(self.flow, *arguments, **callbacks)
 
     @property
     def part(self) -> Part:
@@ -150,7 +164,7 @@ def repair(task: Task) -> dict[str, Any]:
         task.tell(version=photo.version)
 
     try:
-        found = restoring.restore(task.flow, image, hole, progress=task.progress, preview=show)
+        found = task.computed(restoring.restore, image, hole, progress=task.progress, preview=show)
         found = seen_through(image, hole, found)
         step = photo.do("the repair", clears=True, new=drawn(found))
     except Exception:
@@ -162,11 +176,11 @@ def repair(task: Task) -> dict[str, Any]:
 
 
 def find(task: Task) -> dict[str, Any]:
-    """Mark what is damaged, strip by strip."""
+    """Map how probably pixels are damaged, strip by strip."""
     for strip, found in _found(task, task.progress):
         if found.any():
-            place = {"top": strip.start, "left": task.part[1].start}
-            task.tell(mask=mask_url(found), pixels=int(found.sum()), **place)
+            grey = (255 * found.astype(np.uint8)).round()
+            task.tell(map=png_url(grey), top=strip.start, left=task.part[1].start)
     return {}
 
 
@@ -235,16 +249,29 @@ def complete(task: Task) -> dict[str, Any]:
     # depends on is up to twice as far: for a reach of 3, 3 << COMPLETION_LEVELS for the finest
     # levels. Of coarser ones it sees what the crop holds.
     crop = task.crop(3 << COMPLETION_LEVELS, SITE_UNIT)
-    images = restoring.completions(
-        task.flow,
-        crop.image,
-        crop.hole,
-        region.count,
-        particles=PARTICLES,
-        generator=torch.Generator().manual_seed(region.seed),
-        progress=task.progress,
-    )
-    return _offer(task, crop, images)
+    task.computed(
+        _completed, crop.image, crop.hole, region.count, region.seed,
+        progress=task.progress, found=_offering(task, crop),
+    )  # fmt: skip
+    return {}
+
+
+def _completed(
+    flow: Flow,
+    image: Tensor,
+    hole: Mask,
+    count: int,
+    seed: int,
+    *,
+    progress: Callable[[float], None],
+    found: Callable[[Tensor], None],
+) -> None:
+    """Draw completions [C, h, w], and tell each as it is found."""
+    generator = torch.Generator().manual_seed(seed)
+    for one in restoring.completions(
+        flow, image, hole, count, particles=PARTICLES, generator=generator, progress=progress
+    ):
+        found(one)
 
 
 def redraw(task: Task) -> dict[str, Any]:
@@ -255,19 +282,28 @@ def redraw(task: Task) -> dict[str, Any]:
     """
     region = task.region
     crop = task.crop(8 << region.levels, SITE_UNIT)
-    images = (
-        enlarging.redraw(
-            task.flow,
-            crop.image,
-            crop.hole,
-            levels=region.levels,
-            temperature=region.temperature,
-            generator=torch.Generator().manual_seed(region.seed + number),
-            progress=task.progress_of(number, region.count),
-        )
-        for number in range(region.count)
-    )
-    return _offer(task, crop, images)
+    show = _offering(task, crop)
+    for number in range(region.count):
+        how = region.levels, region.temperature, region.seed + number
+        progress = task.progress_of(number, region.count)
+        show(task.computed(_redrawn, crop.image, crop.hole, *how, progress=progress))
+    return {}
+
+
+def _redrawn(
+    flow: Flow,
+    image: Tensor,
+    hole: Mask,
+    levels: int,
+    temperature: float,
+    seed: int,
+    *,
+    progress: Callable[[float], None],
+) -> Tensor:
+    """The image [C, h, w] with its finest levels drawn again."""
+    generator = torch.Generator().manual_seed(seed)
+    how: dict[str, Any] = {"levels": levels, "temperature": temperature, "generator": generator}
+    return enlarging.redraw(flow, image, hole, **how, progress=progress)
 
 
 def copied(task: Task) -> dict[str, Any]:
@@ -279,21 +315,22 @@ def copied(task: Task) -> dict[str, Any]:
     region = task.region
     crop = task.crop(max(abs(region.down), abs(region.across)) + 2 * copying.SHIFT)
     found = copying.copied(task.flow, crop.image, crop.hole, region.down, region.across)
-    return _offer(task, crop, (one.image for one in found), [one._asdict() for one in found])
+    show = _offering(task, crop)
+    for one in found:
+        show(one.image, how=one.how, nats=one.nats)
+    return {}
 
 
-def _offer(
-    task: Task, crop: Crop, images: Iterable[Tensor], about: Sequence[dict[str, Any]] = ()
-) -> dict[str, Any]:
-    """Show what was drawn, [C, h, w] of a crop, to choose from."""
+def _offering(task: Task, crop: Crop) -> Callable[..., None]:
+    """A function that shows what was drawn, [C, h, w] of a crop, to choose from."""
     drawn = task.photo.drawn = []
-    for number, found in enumerate(images):
+
+    def show(found: Tensor, **more: Any) -> None:
         pixels = found[:, *crop.inside].cpu().numpy()
         drawn.append(Drawn(task.region.top, task.region.left, pixels, crop.hole[crop.inside]))
-        more = {name: about[number][name] for name in ("how", "nats")} if about else {}
-        shown = png_url(smaller(pixels, MAX_SHOWN))
-        task.tell(drawn=shown, number=number, **more)
-    return {}
+        task.tell(drawn=png_url(smaller(pixels, MAX_SHOWN)), number=len(drawn) - 1, **more)
+
+    return show
 
 
 def parts(task: Task) -> dict[str, Any]:
@@ -342,7 +379,7 @@ def enlarge(task: Task) -> dict[str, Any]:
             f"have {pixels * factor**2 / 1e6:.0f}: {instead}."
         )
     image, averages = torch.from_numpy(photo.now.copy()), flow.config.geometry.averages
-    large = enlarging.enlarge(flow, image, factor, progress=task.progress).cpu().numpy()
+    large = task.computed(enlarging.enlarge, image, factor, progress=task.progress).cpu().numpy()
     was = photo.picture()
     seen = as_seen(photo.now, len(was.seen))
     now = Picture(seen, was.replaced(photo.now, photo.changed), was.notes, was.behind)

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import json
 import logging
-import multiprocessing
 import os
 import re
-import signal
-import threading
+import socket
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -23,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from rgflow.checks import check_installed, out_of_memory
 from rgflow.outputs import Made, digest, hash_of, is_full, not_free
+from rgflow.processes import become_worker, context
 from rgflow.reading import json_in, read, reason
 from rgflow.text import printable
 
@@ -109,7 +108,7 @@ class Worker:
         if item.error:
             raise ValueError(item.error)
         source, (first, *more) = item.source, item.files
-        if isinstance(first, Path) and "://" in str(first):
+        if not isinstance(first, bytes) and "://" in str(first):
             first = read(first, MAX_FILE)
         content = digest(first)
         out = str(source.out("*")) if source else ""
@@ -120,11 +119,11 @@ class Worker:
             raise ValueError(source.taken)
         if source and source.owner not in ("", key):
             raise not_free(source.out(f"*{source.path.suffix}"))
-        file: Path | BytesIO = first if isinstance(first, Path) else BytesIO(first)
+        file: Path | BytesIO = BytesIO(first) if isinstance(first, bytes) else first
         if isinstance(file, BytesIO):
-            file.name = item.name
+            file.name = Path(item.name).name
         kept = self.folder / f".{key[:16]}.kept" if self.folder else None
-        others = [one for one in more if isinstance(one, Path)]
+        others = [one for one in more if not isinstance(one, bytes)]
         seed = int(content[:12], 16)
         return replace(self.work(Given(item.name, file, others, source, seed, kept)), key=key)
 
@@ -140,13 +139,9 @@ def by_processes(worker: Worker, items: Iterable[Item], count: int) -> Iterator[
     A process that dies is started again. It has one picture at a time, so what kills it is known;
     a picture that does so three times is left out.
     """
-    methods = multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-    if hasattr(context, "set_forkserver_preload"):
-        context.set_forkserver_preload([__name__, "rgflow.photographs.scoring"])
 
     def pool() -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(1, context, _begin, (worker, count))
+        return ProcessPoolExecutor(1, context(), _begin, (worker, count))
 
     pools = [pool() for _ in range(count)]
     running: dict[Future[Made], tuple[int, Item, int]] = {}
@@ -182,25 +177,15 @@ def by_processes(worker: Worker, items: Iterable[Item], count: int) -> Iterator[
 
 
 def _begin(worker: Worker, count: int) -> None:
-    """Make a process a worker, which ends with the one that has started it."""
+    """Make a process a worker."""
     global _worker
     import torch
 
     from rgflow.training.optimisation import prepare_machine
 
     _worker = worker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # where others would draw their progress
-    torch.set_num_threads(max(torch.get_num_threads() // count, 1))
+    become_worker(max(torch.get_num_threads() // count, 1))
     prepare_machine()
-    parent = multiprocessing.parent_process()
-
-    def follow() -> None:
-        if parent:
-            parent.join()
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
 
 
 def _work(item: Item) -> Made:
@@ -224,24 +209,28 @@ def by_ray(worker: Worker, units: Iterable[Unit], address: str | None) -> Iterat
         ValueError: If Ray isn't installed, or can't be reached.
     """
     check_installed("ray", "for --engine ray", "cluster")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    logging.getLogger("ray.data").setLevel("ERROR")
     import ray
     import ray.data
 
-    logging.getLogger("ray.data").setLevel("ERROR")
     if not ray.is_initialized():
         try:
+            if address and "://" not in address:  # as Ray would try for minutes
+                host, _, port = address.rpartition(":")
+                socket.create_connection((host, int(port)), 10).close()
             ray.init(
                 address=address,
                 log_to_driver=False,
                 logging_level="error",
                 include_dashboard=False,
             )
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             raise ValueError(
                 f"Expected a cluster of Ray at {address or 'this machine'}; it can't be reached "
                 f"({reason(error)}): start one, or leave out --address."
             ) from error
-    every = list(units)
+    every = [replace(unit, root=os.getcwd()) for unit in units]
     seen = set[tuple[int, int]]()
     context = ray.data.DataContext.get_current()
     context.target_max_block_size = 1  # each result comes as soon as it is there

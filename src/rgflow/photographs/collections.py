@@ -10,12 +10,13 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from rgflow.data import hugging_face
 from rgflow.data.archives import ARCHIVES, PICTURES, Archive, place
-from rgflow.files import as_name
+from rgflow.files import as_name, located
 from rgflow.outputs import Source
-from rgflow.reading import DamagedError
+from rgflow.reading import DamagedError, reason
 
 PICTURES_OF_A_UNIT, BYTES_OF_A_UNIT = 32, 1 << 20
 """Pictures of a unit, and bytes of their files, at the most: about a second of work."""
@@ -53,6 +54,7 @@ class Unit:
         shard: Instead, of a set of Hugging Face's `datasets`: name, split, number, how many there
             are, whether it may be read from the hub.
         error: Why an archive can't be read.
+        root: The folder that local paths start in; empty: the current one.
     """
 
     number: int
@@ -61,6 +63,7 @@ class Unit:
     rows: range | None = None
     shard: tuple[str, str, int, int, bool] | None = None
     error: str = ""
+    root: str = ""
 
     def __len__(self) -> int:
         """Number of pictures, as far as it is known."""
@@ -71,7 +74,8 @@ class Unit:
         if self.rows is None and self.shard is None:
             for number, files in enumerate(self.groups):
                 source = self.sources[number] if self.sources else None
-                yield Item((self.number, number), str(files[0]), files, source, self.error)
+                there = [self._at(file) for file in files]
+                yield Item((self.number, number), str(files[0]), there, source, self.error)
             return
         whole, *more = self.groups[0]
         number = 0
@@ -80,7 +84,7 @@ class Unit:
                 name = f"{whole}#{key}"
                 error = "" if content else f"Expected the bytes of a picture; {name} has none."
                 source = self._of(key) if self.sources else None
-                every: list[Path | bytes] = [content or b"", *more]
+                every: list[Path | bytes] = [content or b"", *map(self._at, more)]
                 yield Item((self.number, number), name, every, source, error)
         except (DamagedError, OSError) as error:
             yield Item((self.number, number + 1), str(whole), error=str(error))
@@ -88,13 +92,16 @@ class Unit:
     def _inside(self, whole: Path) -> Iterator[tuple[str, bytes | None]]:
         """Names and encoded pictures."""
         if self.shard is None:
-            yield from Archive(whole).read(self.rows or range(0))
+            yield from Archive(self._at(whole)).read(self.rows or range(0))
             return
         name, split, number, count, download = self.shard
         part = hugging_face.sets(name, download=download, stream=True)[split]
         rows, column = hugging_face.encoded(part.shard(num_shards=count, index=number), name)
         for k, row in enumerate(rows):
             yield str(row.get("__key__", k)), hugging_face.content(row[column])
+
+    def _at(self, path: Path) -> Path:
+        return path if "://" in str(path) else Path(self.root, path)
 
     def _of(self, key: str) -> Source:
         """Where the results of a picture in an archive go: into a folder of its name."""
@@ -178,6 +185,7 @@ def collection(
 
     Raises:
         ValueError: If there are no pictures in a folder, or a set can't be read.
+        OSError: If an object store can't be.
     """
     groups, shards, sizes = list[list[Path]](), {}, dict[int, int]()
     named = True
@@ -185,35 +193,42 @@ def collection(
         beside = [*more[number]] if more else []
         if name.startswith("hf:"):
             named = False
-            for split, rows in hugging_face.sets(name[3:], download=download, stream=True).items():
+            whole = str(located(name[3:])) if located(name[3:]).exists() else name[3:]
+            for split, rows in hugging_face.sets(whole, download=download, stream=True).items():
                 for k in range(count := rows.num_shards):
-                    shards[len(groups)] = name[3:], split, k, count, download
+                    shards[len(groups)] = whole, split, k, count, download
                     groups.append([Path(f"{name}/{split}-{k}"), *beside])
             continue
         path = place(name)
-        remote = "://" in name
-        folder = path.is_dir() if remote else os.path.isdir(path)
-        found = (_inside(path) if folder else []) or [(path, 0)]  # what can't be read is a row
-        if folder and found[0][0] == path and len(names) == 1:
+        inside = _inside(path)
+        found = inside or [(path, 0)]  # what can't be read is a row
+        if inside == [] and len(names) == 1:
             raise ValueError(
                 f"Expected a folder with pictures, .parquet or .tar files; {path} has none."
             )
         for file, size in found:
             sizes[len(groups)] = size
             groups.append([file, *beside])
-        named = named and not (folder or remote or path.suffix.lower() in ARCHIVES)
+        named = named and inside is None and path.suffix.lower() not in ARCHIVES
     return Collection(groups, shards, sizes, named)
 
 
-def _inside(folder: Path) -> list[tuple[Path, int]]:
+def _inside(folder: Path) -> list[tuple[Path, int]] | None:
     """Files with pictures in a folder and those below it, with their sizes, in order, and folders
-    that can't be read."""
+    that can't be read; None if it is none."""
     endings = (*PICTURES, *ARCHIVES)
     if "://" in str(folder):
-        found = folder.fs.find(folder.path, detail=True).items()  # type: ignore[attr-defined]
-        start = str(folder).partition("://")[0]
-        every = [(place(f"{start}://{name}"), about["size"] or 0) for name, about in found]
+        store: Any = folder
+        try:
+            if not folder.is_dir():
+                return None
+            found = store.fs.find(store.path, detail=True).items()
+        except Exception as error:  # of the store's own library
+            raise OSError(f"Expected to read {folder}; it can't be ({reason(error)}).") from error
+        every = [(place(f"{store.protocol}://{name}"), one["size"] or 0) for name, one in found]
         return [one for one in every if one[0].suffix.lower() in endings]
+    if not os.path.isdir(folder):
+        return None
     closed, files = list[OSError](), list[tuple[Path, int]]()
     for parent, _, names in os.walk(folder, onerror=closed.append):
         for path in (Path(parent, name) for name in names):
