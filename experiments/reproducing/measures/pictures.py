@@ -224,6 +224,7 @@ def psnr(x: NDArray[Any], truth: NDArray[Any]) -> float:
 
 
 def grouped(rows: list[dict[str, Any]], by: str = "damage") -> dict[str, list[dict[str, Any]]]:
+    """Rows by the damage, or what else differs."""
     return {
         name: [row for row in rows if row[by] == name]
         for name in dict.fromkeys(row[by] for row in rows)
