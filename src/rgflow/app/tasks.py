@@ -174,11 +174,11 @@ def repair(task: Task) -> dict[str, Any]:
 
 
 def find(task: Task) -> dict[str, Any]:
-    """Mark what is damaged, strip by strip."""
+    """Map how probably pixels are damaged, strip by strip."""
     for strip, found in _found(task, task.progress):
         if found.any():
-            place = {"top": strip.start, "left": task.part[1].start}
-            task.tell(mask=mask_url(found), pixels=int(found.sum()), **place)
+            grey = (255 * found.astype(np.uint8)).round()
+            task.tell(map=png_url(grey), top=strip.start, left=task.part[1].start)
     return {}
 
 

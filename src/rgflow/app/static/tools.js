@@ -24,23 +24,66 @@ $("repair").onclick = () => doing("Repairing…", async () => {
   } catch (error) { remark(); throw error; }
 });
 
+// What is found is a map of probabilities, so that the slider shows at once what it changes.
+let searched = null;   // the last search: {id, maps: [{data, left, top}], step: what it marked, if anything}
+function found({ data, left, top }) {   // above a threshold, and what touches that and is above half of it
+  const { width, height } = data, least = 255 * (1 - Number($("sensitivity").value)), marked = new Uint8Array(width * height), next = [];
+  const take = k => { marked[k] = 1; next.push(k); };
+  for (let k = 0; k < marked.length; k++) {
+    if (marked[k] || data.data[4 * k] <= least) continue;
+    for (take(k); next.length;) {
+      const one = next.pop(), x = one % width;
+      for (const other of [x ? one - 1 : -1, x < width - 1 ? one + 1 : -1, one - width, one + width])
+        if (other >= 0 && other < marked.length && !marked[other] && data.data[4 * other] > least / 2) take(other);
+    }
+  }
+  const shown = new ImageData(width, height);
+  let pixels = 0;
+  for (let k = 0; k < marked.length; k++) if (marked[k]) { shown.data[4 * k + 3] = 255; pixels++; }
+  const image = new OffscreenCanvas(width, height);
+  image.getContext("2d").putImageData(shown, 0, 0);
+  return { image, left, top, pixels };
+}
+const brush = ({ image, left, top }) => paint([left, top, left + image.width, top + image.height], pen => pen.drawImage(image, left, top));
+async function keep(all, end = "") {   // what is found, as a step
+  const marks = [], pixels = all.reduce((sum, one) => sum + one.pixels, 0);
+  for (const { image, left, top, pixels } of all) if (pixels) marks.push({ image: await dataUrl(await image.convertToBlob({ type: "image/png" })), left, top });
+  searched.step = null;
+  if (marks.length) { await mark("the search", marks); searched.step = steps[done - 1]; }
+  say(pixels ? `${end}${count(pixels, "pixel")} ${pixels === 1 ? "looks" : "look"} damaged, and ${pixels === 1 ? "is" : "are"} marked. Move the sensitivity to mark more or less, unmark what isn't damaged, then press Repair what is marked.` : `${end}No damage was found: raise the sensitivity, or mark it yourself.`);
+}
 const search = region => doing("Looking for damage…", async () => {
   compare(false); see(0);
-  const step = { words: "the search", marks: [] };
-  let pixels = 0, end = "";
+  searched = { id: photo.id, at: done, maps: [], step: null };
+  const all = [];
+  let end = "";
   try {
     await working("find", region, async line => {
-      if (!line.mask) return;
-      step.marks.push({ image: line.mask, left: line.left, top: line.top }); await ready(step);
-      apply(step.marks.at(-1)); pixels += line.pixels;
+      if (!line.map) return;
+      const image = await decoded(line.map), pen = new OffscreenCanvas(image.width, image.height).getContext("2d");
+      pen.drawImage(image, 0, 0);
+      searched.maps.push({ data: pen.getImageData(0, 0, image.width, image.height), left: line.left, top: line.top });
+      all.push(found(searched.maps.at(-1))); brush(all.at(-1));
     });
   } catch (error) {
-    if (!(error instanceof Stopped)) throw error;
+    if (!(error instanceof Stopped)) { remark(); throw error; }
     end = "Stopped before the end. ";
-  } finally {
-    if (step.marks.length) did(step);
   }
-  say(pixels ? `${end}${count(pixels, "pixel")} ${pixels === 1 ? "looks" : "look"} damaged, and ${pixels === 1 ? "is" : "are"} marked. Unmark what isn't damaged, then press Repair what is marked.` : `${end}No damage was found: mark it yourself.`);
+  await keep(all, end);
+});
+const again = () => searched?.id === photo?.id && searched.maps.length && !busy() && done === searched.at + (searched.step ? 1 : 0) && (!searched.step || steps[done - 1] === searched.step);
+$("sensitivity").addEventListener("input", () => {
+  if (!again()) return;
+  if (searched.step) { done--; remark(); done++; }
+  const all = searched.maps.map(found);
+  all.forEach(brush);
+  say(`${count(all.reduce((sum, one) => sum + one.pixels, 0), "pixel")} would be marked.`);
+});
+$("sensitivity").addEventListener("change", () => {
+  if (again()) doing("Marking…", async () => {
+    if (searched.step) { await ask(`photographs/${photo.id}/undo`, { method: "POST" }); done--; }
+    await keep(searched.maps.map(found));
+  });
 });
 $("find").onclick = () => search({ left: 0, top: 0, width: photo.width, height: photo.height });
 $("find-here").onclick = () => search(inView());
