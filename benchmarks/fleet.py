@@ -166,7 +166,7 @@ def jobs(settings: argparse.Namespace, folder: Path) -> dict[str, Any]:
     few = photographs(folder / "few", 4, settings.megapixels / 4)
     large = photographs(folder / "large", 1, settings.large)
     found = dict[str, Any]()
-    box = ["--box", "[100, 100, 4, 100]"]
+    box = ["--box", "[10, 10, 4, 60]"]
     for name, words in {
         "score": ["score"],
         "repair, a box given": ["repair", *box, "--adapt", 0],
