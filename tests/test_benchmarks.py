@@ -30,6 +30,10 @@ SMALLEST = {
     "benchmarks/distributed.py": ["--preset", "msds1-tiny", "--steps", "2"],
     "benchmarks/explorer.py": ["--sessions", "1", "--turns", "2"],
     "benchmarks/fields.py": ["--sizes", "8", "--pictures", "OUT"],
+    "benchmarks/fleet.py": [
+        "speed", "jobs", "small", "plan", "--pictures", "3", "--megapixels", "0.04", "--large",
+        "0.05", "--small", "60",
+    ],
     "benchmarks/floors.py": ["--colours", "2", "--grid", "160"],
     "benchmarks/keeping.py": ["--kills", "3", "--moments", "3", "--megapixels", "0.2"],
     "benchmarks/local.py": ["--sizes", "16", "--paper", "--pictures", "OUT"],

@@ -82,6 +82,16 @@ class Worker:
     done: frozenset[str] = frozenset()
     folder: Path | None = None
 
+    def on(self, device: str = "") -> Worker:
+        """The same with its flow on a device; by default on a GPU, if this machine has one."""
+        import torch
+
+        work: Any = self.work
+        if not hasattr(work, "flow"):
+            return self
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        return replace(self, work=replace(work, flow=work.flow.to(device)))
+
     def __call__(self, item: Item) -> Made:
         """The result of a picture, or why there is none."""
         name = printable(item.name)  # as not every name is text
@@ -139,6 +149,7 @@ def by_processes(worker: Worker, items: Iterable[Item], count: int) -> Iterator[
     A process that dies is started again. It has one picture at a time, so what kills it is known;
     a picture that does so three times is left out.
     """
+    worker = worker.on("cpu")  # from which it can be copied
 
     def pool() -> ProcessPoolExecutor:
         return ProcessPoolExecutor(1, context(), _begin, (worker, count))
@@ -183,7 +194,7 @@ def _begin(worker: Worker, count: int) -> None:
 
     from rgflow.training.optimisation import prepare_machine
 
-    _worker = worker
+    _worker = worker.on()
     become_worker(max(torch.get_num_threads() // count, 1))
     prepare_machine()
 
@@ -216,7 +227,7 @@ def by_ray(worker: Worker, units: Iterable[Unit], address: str | None) -> Iterat
 
     if not ray.is_initialized():
         try:
-            if address and "://" not in address:  # as Ray would try for minutes
+            if address and ":" in address and "://" not in address:  # as Ray would try for minutes
                 host, _, port = address.rpartition(":")
                 socket.create_connection((host, int(port)), 10).close()
             ray.init(
@@ -239,7 +250,7 @@ def by_ray(worker: Worker, units: Iterable[Unit], address: str | None) -> Iterat
     there = ray.cluster_resources()
     gpus = there.get("GPU", 0)
     count = max(min(int(gpus or there.get("CPU", 1)), len(every)), 1)
-    shared = ray.put(worker)  # once on each machine
+    shared = ray.put(worker.on("cpu"))  # once on each machine
     pictures = ray.data.from_items(
         [{"unit": unit} for unit in every], override_num_blocks=max(len(every), 1)
     )
@@ -272,7 +283,7 @@ class _RayWorker:
         from rgflow.training.optimisation import prepare_machine
 
         prepare_machine()
-        self._worker: Worker = ray.get(worker)
+        self._worker: Worker = ray.get(worker).on()
 
     def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, Any]]:
         for unit in batch["unit"]:
