@@ -330,7 +330,7 @@ def test_strips_are_searched_as_the_whole(monkeypatch):
     for rows, part in searching.searched(
         pixels, slice(0, 300), slice(0, 400), damage.SENSITIVITY, shares.append
     ):
-        found[rows] = part
+        found[rows] = part.found
     assert shares == sorted(shares)
     assert 0 < shares[0] < shares[-1] == 1
     assert np.array_equal(found, expected)

@@ -19,7 +19,7 @@ AXE = 'axe.run({ rules: { "label-content-name-mismatch": { enabled: true } } })'
 OVERLAPS = """() => {
   const all = [...document.querySelectorAll("button, a, summary, select, input")].filter(one =>
     one.checkVisibility({ visibilityProperty: true, opacityProperty: true })
-    && !one.closest("dialog:not([open]), #strip, #zoom, #strip, [hidden]"));
+    && !one.closest("dialog:not([open]), #strip, #zoom, .sheet, [hidden]"));
   const found = [];
   for (const one of all) {
     const a = one.getBoundingClientRect();
