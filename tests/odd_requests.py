@@ -289,7 +289,7 @@ VALUES: list[Any] = [
 ]  # fmt: skip
 FIELDS = [
     "top", "left", "height", "width", "mask", "temperature", "levels", "down", "zoom", "seed",
-    "count", "odd", "factor", "x",
+    "count", "sensitivity", "factor", "x",
 ]  # fmt: skip
 TASKS = ["repair", "find", "surprise", "complete", "redraw", "enlarge", "copied", "parts", "grown"]
 TASKS += ["steps", "none"]

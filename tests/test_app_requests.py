@@ -320,7 +320,7 @@ def test_strips_are_searched_as_the_whole(monkeypatch):
         pixels[:, i, j] = (255, 0, 255)
     pixels[:, 100:170, 300:304] = 0  # a scratch, and a lost block
     pixels[:, 180:200, 200:230] = 255
-    expected = damage.find_damage(flow, torch.from_numpy(pixels)).found
+    expected = damage.find_damage(torch.from_numpy(pixels)).found
     assert not expected[:135, :54].any()
     assert expected[100:170, 300:304].all()
     assert expected[180:200, 200:230].all()
@@ -328,7 +328,7 @@ def test_strips_are_searched_as_the_whole(monkeypatch):
     monkeypatch.setattr(searching, "STRIP_UNIT", 64)
     found, shares = np.zeros_like(expected), []
     for rows, part in searching.searched(
-        flow, pixels, slice(0, 300), slice(0, 400), damage.ODD_EXCESS, 0.0, shares.append
+        pixels, slice(0, 300), slice(0, 400), damage.SENSITIVITY, shares.append
     ):
         found[rows] = part
     assert shares == sorted(shares)
@@ -336,7 +336,7 @@ def test_strips_are_searched_as_the_whole(monkeypatch):
     assert np.array_equal(found, expected)
     maps = list(searching.surprises(flow, pixels, slice(10, 139), slice(3, 190), 2, shares.append))
     assert [excess.shape for _, excess in maps] == [(16, 47), (16, 47), (1, 47)]
-    assert maps[1][1][(127 - 74) // 4, (150 - 3) // 4] > damage.ODD_EXCESS
+    assert maps[1][1][(127 - 74) // 4, (150 - 3) // 4] > 25
 
 
 # ------------------------------------------------------------------------------------- jobs

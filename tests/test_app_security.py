@@ -258,7 +258,7 @@ def test_why_it_is_too_large(server, own):
         b'{"seed": 9223372036854775807}',
         b'{"temperature": NaN}',
         b'{"down": Infinity}',
-        b'{"odd": 1e400}',
+        b'{"sensitivity": 1e400}',
         b'{"levels": 1000000000000}',
         b'{"factor": 1e12}',
         b'{"mask": 7}',

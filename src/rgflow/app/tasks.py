@@ -34,6 +34,7 @@ from rgflow.cells import Mask
 from rgflow.flow import Flow
 from rgflow.photographs import changing, copying, enlarging, restoring
 from rgflow.photographs.adapting import adapt
+from rgflow.photographs.damage import seen_through
 from rgflow.photographs.pictures import Picture, as_seen
 from rgflow.photographs.restoring import DEEP
 from rgflow.processes import Helpers
@@ -164,6 +165,7 @@ def repair(task: Task) -> dict[str, Any]:
 
     try:
         found = task.computed(restoring.restore, image, hole, progress=task.progress, preview=show)
+        found = seen_through(image, hole, found)
         step = photo.do("the repair", clears=True, new=drawn(found))
     except Exception:
         if shown:
@@ -184,8 +186,7 @@ def find(task: Task) -> dict[str, Any]:
 
 def _found(task: Task, progress: Callable[[float], None]) -> Iterator[tuple[slice, Mask]]:
     """Rows of strips of the region, and what is damaged in them."""
-    odd, photo = task.region.odd, task.photo
-    return searched(task.flow, photo.now, *task.part, odd, photo.about.loss, progress)
+    return searched(task.photo.now, *task.part, task.region.sensitivity, progress)
 
 
 def mend(task: Task) -> dict[str, Any]:

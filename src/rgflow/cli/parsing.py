@@ -65,7 +65,14 @@ class Parser(ArgumentParser):
         self._option(name, int, default, help)
         self.checks.append((name, lambda what, value: check_whole(what, value, least, most)))
 
-    def number(self, name: str, default: float | None, help: str, least: float = -math.inf) -> None:
+    def number(
+        self,
+        name: str,
+        default: float | None,
+        help: str,
+        least: float = -math.inf,
+        most: float = math.inf,
+    ) -> None:
         """An option for a number.
 
         Args:
@@ -73,10 +80,11 @@ class Parser(ArgumentParser):
             default: As for `whole`.
             help: As for `whole`.
             least: As for `whole`.
+            most: As for `whole`.
         """
         self._option(name, float, default, help)
         if least > -math.inf:
-            self.checks.append((name, lambda what, value: check_at_least(what, value, least)))
+            self.checks.append((name, lambda what, value: check_at_least(what, value, least, most)))
 
     def word(
         self, name: str, default: str | None, help: str, among: Sequence[str] | None = None

@@ -45,10 +45,11 @@ def run(arguments: Sequence[str]) -> None:
     options.word("model", "photos", "a model of photographs: its name or folder, or a run")
     regions.add_options(options)
     options.number(
-        "odd",
-        25.0,
-        "nats below the usual log-likelihood that count as damage; a larger value finds less",
-        1.0,
+        "sensitivity",
+        0.4,
+        "from 0 to 1: marks what is damaged with a probability above 1 − sensitivity",
+        0,
+        1,
     )
     adapting.add_options(options, None, "; by default 800 steps")
     options.whole("sweeps", 4, "number of times every missing pixel is estimated")
@@ -147,7 +148,7 @@ class Repair:
         from PIL import Image
 
         from rgflow.figures.repair import before_after
-        from rgflow.photographs.damage import find_damage
+        from rgflow.photographs.damage import find_damage, seen_through
         from rgflow.photographs.pictures import named
         from rgflow.photographs.restoring import MAX_COMPLETED_PIXELS
 
@@ -168,10 +169,10 @@ class Repair:
 
             mask, searched = "", not settings.mask and settings.box is None
             if searched:
-                odd, loss = settings.odd, picture.loss
-                hole = find_damage(flow, image, odd=odd, loss=loss, progress=progress).found
+                sensitivity = settings.sensitivity
+                hole = find_damage(image, sensitivity=sensitivity, progress=progress).found
                 if not hole.any():
-                    say(f"{path.name}: no damage was found; mark it with --mask, or lower --odd.")
+                    say(f"{path.name}: no damage was found; raise --sensitivity, or use --mask.")
                     return
                 found = Image.fromarray(hole.astype("uint8") * 255)
                 mask = self._save(made, source.out("*-mask.png"), found)
@@ -183,6 +184,7 @@ class Repair:
                     f"got {int(hole.sum()):,}: mark less."
                 )
         whole, learned = adapting.restored(flow, image, hole, settings, path.name)
+        whole = seen_through(image, hole, whole)
         if self.keep:
             learned.save_pretrained(self.keep)
         repaired = picture.replaced(whole.cpu().numpy(), hole)
@@ -202,14 +204,7 @@ class Repair:
                 f"{path.name} was compressed with loss, so it's written as {target.suffix[1:]}, "
                 "which keeps all other pixels."
             )
-            say(
-                "In such files grey scratches, coloured text, large areas, faint dust and dead "
-                "pixels are often missed: look at the comparison, and mark what is left with "
-                "--mask."
-                if searched
-                else "Such files have traces around damage: if some stay, make the mask a few "
-                "pixels wider."
-            )
+            say("Traces may stay around damage in such files: if so, make the mask a bit wider.")
 
     def _draw(
         self,
