@@ -67,12 +67,12 @@ class Some(adapting.Learner):
 
 
 @contextmanager
-def changed(change: dict[str, Any]) -> Iterator[int]:
-    """Settings as `CHANGES` has them; gives the number of steps."""
+def changed(change: dict[str, Any], steps: int) -> Iterator[int]:
+    """Settings as `CHANGES` has them; gives the number of steps for as many windows."""
     constants = {name: value for name, value in change.items() if name != "weights"}
     learner = type("Learner", (Some,), {"part": change.get("weights", "")})
     with patch.multiple(adapting, Learner=learner, **constants):
-        yield STEPS * 128 // change.get("BATCH", 128)
+        yield steps * 128 // change.get("BATCH", 128)
 
 
 def crops() -> list[Pixels]:
@@ -88,15 +88,14 @@ def crops() -> list[Pixels]:
     return found
 
 
-def gains(flow: Flow, pictures: list[Pixels], kind: str, change: dict[str, Any]) -> dict[str, Any]:
-    """What is gained by learning with a change: means, standard errors, seconds of a core."""
+def gains(flow: Flow, pictures: list[Pixels], kind: str, steps: int) -> dict[str, Any]:
+    """What is gained by learning: means, standard errors, seconds of a core."""
     bits, decibels, start, random = [], [], time.process_time(), np.random.default_rng(0)
     for x in pictures:
         hole = DAMAGES[kind](x.shape[1:], random)
         image = torch.from_numpy(np.where(hole, 0, x).astype(np.uint8))
         usual = restore(flow, image, hole)
-        with changed(change) as steps:
-            found = adapting.adapt(flow, usual, hole, steps=steps)
+        found = adapting.adapt(flow, usual, hole, steps=steps)
         new = restore(found.flow, image, hole)
         both = (usual.int() + new + 1) // 2
         before, after = (psnr(of.numpy()[:, hole], x[:, hole]) for of in (usual, both))
@@ -114,13 +113,18 @@ def main() -> None:
     """Measure and write, a row after another."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/learning.json"))
-    out = parser.parse_args().out
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--pictures", type=int, help="by default all")
+    parser.add_argument("--changes", nargs="+", default=list(CHANGES))
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
-    flow, pictures = load_flow("photos"), crops()
+    flow, pictures = load_flow("photos"), crops()[: arguments.pictures]
     rows: dict[str, dict[str, Any]] = {}
-    for name, change in CHANGES.items():
-        rows[name] = {kind: gains(flow, pictures, kind, change) for kind in KINDS}
-        write(out, git=git_state(), pictures=len(pictures), steps=STEPS, rows=rows)
+    what = {"git": git_state(), "pictures": len(pictures), "steps": arguments.steps}
+    for name in arguments.changes:
+        with changed(CHANGES[name], arguments.steps) as steps:
+            rows[name] = {kind: gains(flow, pictures, kind, steps) for kind in KINDS}
+        write(arguments.out, **what, rows=rows)
         print(name, rows[name], flush=True)
 
 
