@@ -310,7 +310,7 @@ def plan(settings: argparse.Namespace, known: dict[str, Any]) -> dict[str, Any]:
     hours = 10⁶ · megapixels / (rate · cores · 3600), dollars = hours · price."""
     found = dict[str, Any]()
     for job, measured in known["jobs"].items():
-        if not isinstance(measured, dict):
+        if not isinstance(measured, dict) or "megapixels_per_second" not in measured:
             continue
         rate = measured["megapixels_per_second"]
         hours = 1e6 * settings.planned / rate / 3600

@@ -126,6 +126,27 @@ def test_what_kills_its_process_is_left_out_and_nothing_else(tmp_path):
     assert "ended its process 3 times" in made[1].error
 
 
+def test_a_process_that_dies_as_it_begins_is_started_again(tmp_path, monkeypatch):
+    """The pipe through which it gets its model is then broken."""
+    (tmp_path / "1.png").write_bytes(b"1")
+    items = [item for unit in collection([str(tmp_path)]).units() for item in unit.items()]
+    submit, broken = engines.ProcessPoolExecutor.submit, []
+
+    def breaks(*arguments):
+        if len(broken) < most:
+            broken.append(1)
+            raise BrokenPipeError
+        return submit(*arguments)
+
+    most = 3
+    monkeypatch.setattr(engines.ProcessPoolExecutor, "submit", breaks)
+    (made,) = by_processes(Worker(deadly, ""), items, 2)
+    assert made.row == {"length": 1}
+    most = 100
+    with pytest.raises(RuntimeError, match="processes to start"):
+        list(by_processes(Worker(deadly, ""), items, 2))
+
+
 WAITING = """
 import sys
 sys.path[:0] = {path!r}

@@ -32,6 +32,7 @@ from rgflow.app.saving import lossy
 from rgflow.app.tasks import MAX_PIXELS, OF_AVERAGES, TASKS, Task
 from rgflow.photographs import examples
 from rgflow.photographs.changing import coarse
+from rgflow.photographs.damage import SENSITIVITY
 from rgflow.photographs.pictures import image_of, read
 from rgflow.photographs.scoring import check_size
 from rgflow.processes import Helpers
@@ -131,6 +132,7 @@ class Photographs:
             .replace("/*script*/", "\n".join(map(static, SCRIPTS)))
             .replace("{{about}}", self.flows.about)
             .replace("{{examples}}", json.dumps(list(examples.EXAMPLES)))
+            .replace("{{sensitivity}}", str(SENSITIVITY))
             .replace("{{days}}", str(IDLE_DAYS))
             .replace("{{max_bytes}}", str(MAX_FILE))
         )

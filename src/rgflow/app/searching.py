@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 
 from rgflow.app.project import Part, Pixels
-from rgflow.cells import Mask
 from rgflow.flow import Flow
 from rgflow.photographs import damage, detector
 from rgflow.photographs.restoring import Around
@@ -25,7 +24,7 @@ def searched(
     columns: slice,
     sensitivity: float,
     progress: Callable[[float], None],
-) -> Iterator[tuple[slice, Mask]]:
+) -> Iterator[tuple[slice, damage.Damage]]:
     """Find damage strip by strip, by `rgflow.photographs.damage.find_damage`.
 
     Args:
@@ -39,8 +38,8 @@ def searched(
     """
     for strip, wide, inside, share in _strips(pixels, rows, columns, progress):
         image = torch.from_numpy(pixels[:, *wide].copy())
-        found = damage.find_damage(image, sensitivity=sensitivity, progress=share).found
-        yield strip, found[inside]
+        found = damage.find_damage(image, sensitivity=sensitivity, progress=share)
+        yield strip, damage.Damage(found.found[inside], found.probability[inside])
 
 
 def surprises(

@@ -34,7 +34,7 @@ from rgflow.cells import Mask
 from rgflow.flow import Flow
 from rgflow.photographs import changing, copying, enlarging, restoring
 from rgflow.photographs.adapting import adapt
-from rgflow.photographs.damage import seen_through
+from rgflow.photographs.damage import Damage, seen_through
 from rgflow.photographs.pictures import Picture, as_seen
 from rgflow.photographs.restoring import DEEP
 from rgflow.processes import Helpers
@@ -50,6 +50,8 @@ SITE_UNIT = 64
 """Edge in pixels of squares in which all levels that are drawn anew have a site."""
 MAX_SHOWN, MAX_PARTS = 2048, 1000
 """Longer edge in pixels of the pictures of what was drawn, and separate marks that are listed."""
+LEAST_SHOWN = 2
+"""Smallest probability of damage that the page is told, in 255ths."""
 SURPRISE_STEPS = 4
 """Grey levels of the map of surprise for a nat."""
 
@@ -178,13 +180,14 @@ def repair(task: Task) -> dict[str, Any]:
 def find(task: Task) -> dict[str, Any]:
     """Map how probably pixels are damaged, strip by strip."""
     for strip, found in _found(task, task.progress):
-        if found.any():
-            grey = (255 * found.astype(np.uint8)).round()
+        grey = (255 * found.probability).round().astype(np.uint8)
+        grey[grey < LEAST_SHOWN] = 0
+        if grey.any():
             task.tell(map=png_url(grey), top=strip.start, left=task.part[1].start)
     return {}
 
 
-def _found(task: Task, progress: Callable[[float], None]) -> Iterator[tuple[slice, Mask]]:
+def _found(task: Task, progress: Callable[[float], None]) -> Iterator[tuple[slice, Damage]]:
     """Rows of strips of the region, and what is damaged in them."""
     return searched(task.photo.now, *task.part, task.region.sensitivity, progress)
 
@@ -193,7 +196,7 @@ def mend(task: Task) -> dict[str, Any]:
     """Find what is damaged in the whole picture, and repair it, as two steps."""
     found = np.zeros(task.photo.shape, dtype=bool)
     for strip, part in _found(task, lambda share: task.progress(share / 2)):
-        found[strip] = part
+        found[strip] = part.found
     if not found.any():
         return {"pixels": 0}
     mask = mask_url(found)

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from rgflow.outputs import Source
     from rgflow.photographs.collections import Item, Unit
 
-TRIES = 3
-"""How often a picture may end its worker before it is left out."""
+TRIES, STARTS = 3, 10
+"""How often a picture may end its worker before it is left out, and a worker die as it begins."""
 KEPT = re.compile(r"\.[0-9a-f]{16}\.kept")
 """The names of files of unfinished work."""
 MAX_FILE = 1 << 30
@@ -159,8 +159,17 @@ def by_processes(worker: Worker, items: Iterable[Item], count: int) -> Iterator[
     todo = iter(items)  # an executor starts its process for its first picture
 
     def submit(slot: int, item: Item | None, tries: int = 1) -> None:
-        if item is not None:
-            running[pools[slot].submit(_work, item)] = slot, item, tries
+        if item is None:
+            return
+        for left in reversed(range(STARTS)):
+            try:
+                running[pools[slot].submit(_work, item)] = slot, item, tries
+                return
+            except OSError as error:  # the process died as it began
+                if not left:
+                    raise RuntimeError("Expected processes to start; they end at once.") from error
+                pools[slot].shutdown(wait=False, cancel_futures=True)
+                pools[slot] = pool()
 
     try:
         for slot in range(count):

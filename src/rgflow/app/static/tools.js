@@ -232,7 +232,7 @@ const each = (words, what, region, told) => doing(`${words}…`, async () => {
   if (wrong.length) throw new Error(`${done} of ${all.length} are done. ${wrong[0]}`);
   say(`${count(done, "picture")} ${told}: look at each, then save all as one archive.`);
 });
-$("mend-all").onclick = () => each("Finding and repairing", "mend", () => ({}), "searched and repaired");
+$("mend-all").onclick = () => each("Finding and repairing", "mend", () => ({ sensitivity: Number($("sensitivity").value) }), "searched and repaired");
 $("mark-all").onclick = async () => {
   if (!bounds()) { say("Nothing is marked: mark on one picture what is to be repaired on all.", true); return; }
   const region = await marked(), { width, height } = photo;
