@@ -118,8 +118,8 @@ def repair_methods(subject: MeasuredFlow) -> dict[str, Callable[[Pixels, Mask], 
 
     def xphoto(kind: int, to: int | None, back: int | None) -> Callable[[Pixels, Mask], Pixels]:
         def filled(x: Pixels, hole: Mask) -> Pixels:
-            x = x if to is None else np.asarray(cv2.cvtColor(x, to), np.uint8)
-            found, known = np.zeros_like(x), np.where(hole, 0, 255).astype(np.uint8)
+            x = np.ascontiguousarray(x) if to is None else np.asarray(cv2.cvtColor(x, to), np.uint8)
+            found, known = np.zeros(x.shape, np.uint8), np.where(hole, 0, 255).astype(np.uint8)
             extra.inpaint(x, known, found, kind)
             return found if back is None else np.asarray(cv2.cvtColor(found, back), np.uint8)
 
