@@ -223,12 +223,12 @@ def enlarging(folder: Path, out: Path, random: Random) -> Job:
 
 def scoring(folder: Path, out: Path, random: Random, processes: int = 2) -> Job:
     """Pictures that processes share, into a table."""
-    count = 70  # of three shards
+    count = 70
     for k in range(count):
         noise(folder / "in" / f"{k:02}.png", 40, 32, random)
     out.mkdir(exist_ok=True)
     table = out / "table.csv"
-    words = ["score", folder / "in", "--out", table]
+    words = ["score", folder / "in", "--out", table, "--processes", processes]
 
     def missing() -> str:
         if not table.is_file():
@@ -237,8 +237,7 @@ def scoring(folder: Path, out: Path, random: Random, processes: int = 2) -> Job:
         right = len(found) == len(set(found)) == count
         return "" if right else f"{len(found)} rows, of {len(set(found))} pictures"
 
-    ranks = [{"RANK": str(k), "WORLD_SIZE": str(processes)} for k in range(processes)]
-    return Job(commands=[(words, one) for one in ranks], missing=missing, moments=6.0)
+    return Job(commands=[(words, {})], missing=missing, moments=6.0)
 
 
 def lacking(out: Path, names: Sequence[str], size: tuple[int, int]) -> str:
@@ -443,7 +442,8 @@ def _once(job: Job, folder: Path) -> tuple[list[int | None], list[str]]:
 
 
 def page(count: int, random: Random) -> Result:
-    """Kill the server of the page amid work; a new one has to work, and find nothing of before."""
+    """Kill the server of the page amid work; a new one has to work, to find all pictures as they
+    were, and no temporary files."""
     from visitors import free_port
 
     result = Result()
@@ -455,11 +455,18 @@ def page(count: int, random: Random) -> Result:
         temporary.mkdir()
         inputs = snapshot(folder / "in")
         environment = {"TMPDIR": str(temporary), "HOME": str(home), "OMP_NUM_THREADS": "1"}
+        asking = Asking()
+        kept: dict[str, bytes] = {}  # repaired pictures by their names
         while result.kills < count:
             port, said = free_port(), folder / "said.txt"
             process = started(["app", "--port", str(port)], environment, said)
-            asking = Asking(f"http://127.0.0.1:{port}", process)
+            asking.turn(f"http://127.0.0.1:{port}", process)
             asking.wait()
+            for one, content in kept.items():
+                if not asking.same(one, content):
+                    result.wrong.append(f"picture {one} of {len(kept)} isn't as it was")
+            if result.kills % 6 == 0:
+                kept |= [asking.repaired(path)]
             left = [one for one, size in written(temporary) if size and not one.endswith(".lock")]
             if left:
                 result.wrong.append(f"after the start there was {left[:3]}")
@@ -471,9 +478,9 @@ def page(count: int, random: Random) -> Result:
                 result.wrong.append(f"a traceback: {said.read_text()[-1500:]}")
         port, said = free_port(), folder / "said.txt"
         process = started(["app", "--port", str(port)], environment, said)
-        asking = Asking(f"http://127.0.0.1:{port}", process)
+        asking.turn(f"http://127.0.0.1:{port}", process)
         asking.wait()
-        content = asking.repaired(path)
+        _, content = asking.repaired(path)
         with Image.open(io.BytesIO(content)) as image:
             image.load()
             if image.size != (900, 700):
@@ -484,17 +491,15 @@ def page(count: int, random: Random) -> Result:
 
 
 class Asking:
-    """Somebody who works with the page.
+    """Somebody who works with the page."""
 
-    Args:
-        address: Of the server.
-        process: The server.
-    """
-
-    def __init__(self, address: str, process: int) -> None:
-        self.address, self.process = address, process
+    def __init__(self) -> None:
         self._open: list[Any] = []
         self._visitor = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+
+    def turn(self, address: str, process: int) -> None:
+        """Turn to another server."""
+        self.address, self.process = address, process
 
     def wait(self) -> None:
         """Wait until the server answers."""
@@ -523,14 +528,25 @@ class Asking:
         what, body = work[random.integers(len(work))]
         self._open.append(self._post(f"/photographs/{name}/{what}", json.dumps(body).encode()))
 
-    def repaired(self, path: Path) -> bytes:
-        """A picture, repaired."""
+    def repaired(self, path: Path) -> tuple[str, bytes]:
+        """The name of a picture that is repaired, and its file."""
         name = self.upload(path)["id"]
         box = json.dumps({"top": 5, "left": 5, "height": 8, "width": 8}).encode()
         with self._post(f"/photographs/{name}/repair", box) as answer:
             lines = [json.loads(line) for line in answer]
         assert lines[-1].get("done"), lines
-        with self._visitor.open(f"{self.address}/photographs/{name}/export") as answer:
+        return name, self._get(f"{name}/export")
+
+    def same(self, name: str, content: bytes) -> bool:
+        """Whether a picture is as it was, and as it was before when its step is undone."""
+        undone = json.load(self._post(f"/photographs/{name}/undo", b""))["done"] == 0
+        other = self._get(f"{name}/export")
+        self._post(f"/photographs/{name}/redo", b"").close()
+        listed = [one["id"] for one in json.loads(self._get("open"))]
+        return undone and name in listed and other != content == self._get(f"{name}/export")
+
+    def _get(self, path: str) -> bytes:
+        with self._visitor.open(f"{self.address}/photographs/{path}", timeout=60) as answer:
             return bytes(answer.read())
 
     def _post(self, path: str, body: bytes, kind: str = "application/json") -> Any:

@@ -2,7 +2,7 @@
 
     python benchmarks/photographs.py [PART ...] [--out benchmarks/results/photographs.json]
 
-Scoring at several sizes, by one process and two; a scratch of 500 pixels in 12 megapixels, from the
+Scoring at several sizes; a scratch of 500 pixels in 12 megapixels, from the
 command to the file; the page of photographs in a browser, with ten people; log p and sampling of
 one megapixel; drawing 10×10 pixels in a small and in a large image. The parts
 scoring, repair, page, one_megapixel and repair_step measure these alone; what was measured of the
@@ -57,38 +57,29 @@ def pictured(megapixels: float, folder: Path, scratch: bool = False) -> Path:
     return path
 
 
-def timed(arguments: list[str], processes: int = 1) -> dict[str, float]:
-    """Seconds and the most memory in GiB of a command, with one thread in every process."""
-    run = ["-m", "rgflow", *arguments]
+def timed(arguments: list[str]) -> dict[str, float]:
+    """Seconds and the most memory in GiB of a command, with one thread."""
     started = time.perf_counter()
-    running = []
-    for rank in range(processes):
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "RANK": str(rank)}
-        environment["WORLD_SIZE"] = str(processes)
-        code = (
-            "import resource, runpy, sys; sys.argv = sys.argv[1:]\n"
-            "try: runpy.run_module('rgflow', run_name='__main__')\n"
-            "except SystemExit as end: assert not end.code, end.code\n"
-            "print('MEMORY', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
-        )
-        running.append(
-            subprocess.Popen(
-                [sys.executable, "-c", code, *run[1:]],
-                env=environment,
-                stdout=subprocess.PIPE,
-                text=True,
-                cwd=ROOT,
-            )
-        )
-    said = [one.communicate()[0] for one in running]
-    assert not any(one.returncode for one in running), said
-    memory = max(int(re.search(r"MEMORY (\d+)", text)[1]) for text in said)
+    code = (
+        "import resource, runpy, sys; sys.argv = sys.argv[1:]\n"
+        "try: runpy.run_module('rgflow', run_name='__main__')\n"
+        "except SystemExit as end: assert not end.code, end.code\n"
+        "print('MEMORY', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", code, "rgflow", *arguments],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        check=True,
+    ).stdout
+    memory = int(re.search(r"MEMORY (\d+)", said)[1])
     return {"seconds": time.perf_counter() - started, "GiB": memory / 2**20}
 
 
 def scoring(folder: Path, sizes: Sequence[float]) -> dict[str, object]:
-    """Seconds of a core and memory at several sizes in megapixels, and what a second process adds
-    for many pictures of the same number of pixels as the first of these."""
+    """Seconds of a core and memory at several sizes in megapixels."""
     start = timed(["score", str(pictured(0.01, folder)), "--out", str(folder / "start.csv")])
     rows = []
     for megapixels in sizes:
@@ -96,17 +87,7 @@ def scoring(folder: Path, sizes: Sequence[float]) -> dict[str, object]:
         found = timed(["score", str(path), "--out", str(folder / f"{megapixels}.csv")])
         pace = megapixels / (found["seconds"] - start["seconds"])
         rows.append({"megapixels": megapixels, **found, "megapixels_per_second": pace})
-    many = folder / "many"
-    many.mkdir()
-    with Image.open(pictured(1, folder)) as image:
-        for number in range(round(256 * min(sizes[0], 1))):
-            x, y = 40 * (number % 24), 60 * (number // 24)
-            image.crop((x, y, x + 180, y + 180)).save(many / f"{number:03d}.png")
-    one = timed(["score", str(many), "--out", str(folder / "one.csv")])
-    two = timed(["score", str(many), "--out", str(folder / "two.csv")], processes=2)
-    assert (folder / "one.csv").read_bytes() == (folder / "two.csv").read_bytes()
-    gain = (one["seconds"] - start["seconds"]) / (two["seconds"] - start["seconds"])
-    return {"start": start, "rows": rows, "one": one, "two": two, "two_over_one": gain}
+    return {"start": start, "rows": rows}
 
 
 def repairing(folder: Path, megapixels: float) -> dict[str, float]:

@@ -72,15 +72,16 @@ READING = """
   claim stays undecided. Claims over images, with one training each, hold for those trainings only.
 - Training time is processor time on one core. Compare numbers within a page.
 
-`rgflow reproduce NAME --budget 10m` repeats an experiment ([guide](../guide/reproducing.md)).
-Budget `10m` is at most ten minutes per training; `2h` is at most an hour, or uses models of the
-package; `full` is the paper's setting, which needs a GPU and the official data and was never run.
-The settings, seeds, steps, machine, versions and commit of every run are in
-`experiments/NAME/BUDGET.json`; `experiments/manifest.json` lists what was run."""
+`rgflow reproduce NAME --budget 10m` repeats an experiment, with one of three
+[budgets](../guide/reproducing.md); `full`, the paper's setting, was never run. The settings,
+machine and commit of every run are in `experiments/NAME/BUDGET.json`; `experiments/manifest.json`
+lists what was run."""
 TRAINING = "training"
 """Stands for a measure where a number is of the training itself, such as its steps."""
 PLACEHOLDER = re.compile(r"\{([a-z]\w*)\}")
 """A number in a text, by its name in the config."""
+FAMILY = re.compile(r"cpu family \d+, model \d+, ")
+"""What the JSON says of a processor and pages don't."""
 CONFIDENCE = 0.95
 """Of the interval of a difference that must leave out 0 for a claim to be decided."""
 
@@ -456,11 +457,12 @@ def of_verdicts(said: dict[str, Any], found: dict[str, Results]) -> Iterator[str
                 outcomes: dict[str, str] = {}
                 for claim in one["verdict"]:
                     outcomes.setdefault(claim["text"].split(":")[0], claim["outcome"])
-                for factor, by_level in best.items():
+                for at, (factor, by_level) in enumerate(best.items()):
                     levels = max(levels, *(level + 1 for level in by_level))
                     cells = [f"{by_level[level]:.2f}" for level in sorted(by_level)]
                     name = said.get("factors", {}).get(factor, factor)
-                    rows.append([f"{row['name']}: {name}", *cells, outcomes[factor]])
+                    name = name if at else f"{row['name']}: {name}"
+                    rows.append([name, *cells, outcomes[factor]])
         for cells in rows:
             cells[-1:] = [""] * (levels + 2 - len(cells)) + cells[-1:]
         if rows:
@@ -593,7 +595,10 @@ def _made_with(*experiments: Experiment) -> list[str]:
     made = [one for content in contents for one in (*content["trainings"], *content["measures"])]
     lines = []
     if made:
-        machines = (f"{m['processor']}, {m['cores']} cores" for m in (o["machine"] for o in made))
+        machines = (
+            f"{FAMILY.sub('', m['processor'])}, {m['cores']} cores"
+            for m in (one["machine"] for one in made)
+        )
         versions = (f"torch {one['versions']['torch']}" for one in made)
         lines.append(
             f"- Machines and versions: {'; '.join(sorted({*machines}) + sorted({*versions}))}."
@@ -619,7 +624,8 @@ def _made_with(*experiments: Experiment) -> list[str]:
             for one in peers
             if one["revision"]
         }
-        told = sorted(used) + sorted({one["machine"]["processor"] for one in peers})
+        processors = {FAMILY.sub("", one["machine"]["processor"]) for one in peers}
+        told = sorted(used) + sorted(processors)
         when = _dates(one["started"] for one in peers if "started" in one)
         lines.append(f"- Flows of other libraries: {'; '.join(told)}; {when}.")
     return lines

@@ -89,7 +89,7 @@ class Campaign:
             path, flow = place / "a.png", str(self.folder / "model")
             path.write_bytes(good(np.random.default_rng(0)))
             for more in (
-                ["repair", path, "--odd", 5, "--out", place / "r", *QUICK],
+                ["repair", path, "--sensitivity", 0.5, "--out", place / "r", *QUICK],
                 ["enlarge", path, "--out", place / "e"],
                 [*("repair", path, "--box", BOX, "--out", place / "b"), "--completions", 1, *QUICK],
                 ["score", path, "--out", place / "t.csv"],

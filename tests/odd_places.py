@@ -371,7 +371,10 @@ def pictures_of(what: str) -> Callable[[Path, Random, str], Scene]:
                 ["--seed", 2**70], ["--seed", -1], ["--background", "none"],
                 ["--background", "#12345"], ["--seed", 2**63],
             ] + (
-                [["--odd", "nan"], ["--sweeps", 0], ["--box", "[1,1]"], ["--box", "[0,0,9e9,1]"]]
+                [
+                    ["--sensitivity", "nan"], ["--sensitivity", 2], ["--sweeps", 0],
+                    ["--box", "[1,1]"], ["--box", "[0,0,9e9,1]"],
+                ]
                 if what == "repair"
                 else [["--temperature", x] for x in ("nan", "inf", 1e308, -1, 0)]
             )  # fmt: skip
@@ -391,7 +394,7 @@ def found_damage(folder: Path, random: Random, model: str) -> Scene:
     path.write_bytes(content)
     return Scene(
         change=about,
-        commands=[words("repair", [path], folder / "out", model, "--odd", 5)],
+        commands=[words("repair", [path], folder / "out", model, "--sensitivity", 0.9)],
         inputs=[path],
     )
 
@@ -533,15 +536,20 @@ def places(folder: Path, random: Random, model: str) -> Scene:
     if use == "mask":
         made = words("repair", [path], folder / "out", model, "--mask", odd)
         return Scene(change=change, commands=[made])
+    if kind in ("/", "~", ".", "", "~nobody/x"):  # all that is there
+        kind, odd = "nothing", str(inside / "p.png")
     if use in ("repair", "enlarge"):
         more = ["--box", BOX] if use == "repair" else []
         return Scene(change=change, commands=[words(use, [odd], folder / "out", model, *more)])
     if use == "beside a good one":
         made = words("repair", [odd, path], folder / "out", model, "--box", BOX)
-        single = kind not in ("folder", "empty folder", ".", "/", "~")
-        return Scene(change=change, commands=[made], good=1, inputs=[Path(odd), path][not single :])
-    if kind in ("/", "~", ".", "", "~nobody/x"):  # all that is there
-        kind, odd = "nothing", str(inside / "p.png")
+        single = kind not in ("folder", "empty folder")
+        return Scene(
+            change=change,
+            commands=[made],
+            good=1 + (kind == "folder"),
+            inputs=[Path(odd), path][not single :],
+        )
     given = [odd] if use == "score" else [inside]
     return Scene(change=change, commands=[words("score", given, folder / "t.csv", model)])
 
@@ -609,7 +617,9 @@ def outputs(folder: Path, random: Random, model: str) -> Scene:
         os.mkfifo(out)
     more: list[object] = []
     if what == "repair":
-        more = some([["--box", BOX], ["--box", BOX, "--completions", 1], ["--odd", 5]], random)
+        more = some(
+            [["--box", BOX], ["--box", BOX, "--completions", 1], ["--sensitivity", 0.9]], random
+        )
     if kind in ("the folder of the picture", "a link to it") and random.random() < 0.3:
         for one in mine[3:]:
             if not (inside / one).exists():

@@ -143,6 +143,7 @@ class Server:
         if not self.process:
             try:
                 os.environ["TMPDIR"] = str(self.temporary)
+                os.environ["XDG_DATA_HOME"] = str(self.folder / "data")
                 tempfile.tempdir = None
                 os.chdir(self.folder)
                 with self.log.open("w") as file:
@@ -287,10 +288,11 @@ VALUES: list[Any] = [
     None, True, [], {}, [[]], "\ud800", "a" * 10_000, "data:image/png;base64,AAAA", 0, 1, 7, 300,
 ]  # fmt: skip
 FIELDS = [
-    "top", "left", "height", "width", "mask", "temperature", "levels", "share", "zoom", "seed",
-    "count", "odd", "factor", "x",
+    "top", "left", "height", "width", "mask", "temperature", "levels", "down", "zoom", "seed",
+    "count", "sensitivity", "factor", "x",
 ]  # fmt: skip
-TASKS = ["repair", "find", "surprise", "complete", "redraw", "enlarge", "mix", "keep", "none"]
+TASKS = ["repair", "find", "surprise", "complete", "redraw", "enlarge", "copied", "parts", "grown"]
+TASKS += ["steps", "none"]
 TEXTS = [
     b"", b"{", b"[]", b"null", b"[" * 100_000, b'{"a":' * 50_000, b"\xff\xfe", b"NaN",
     b'{"top": 1, "top": 2}', b"9" * 5000, b'{"seed": ' + b"9" * 5000 + b"}", b'"' + b"x" * 900_000,
@@ -378,7 +380,7 @@ PATHS = [
 POSTS = [
     "/photographs/examples/none", "/photographs/{}/stop", "/photographs/{}/take/0",
     "/photographs/{}/take/99999999999999999999", "/photographs/{}/take/-1",
-    "/photographs/other/repair", "/photographs/{}/second/none", "/latents/gradio_api/queue/join",
+    "/photographs/other/repair", "/photographs/{}/close/none", "/latents/gradio_api/queue/join",
     "/latents/gradio_api/run/predict", "/latents/gradio_api/api/predict", "/latents/login",
     "/latents/gradio_api/reset", "/latents/gradio_api/cancel", "/", "/health",
     "/latents/gradio_api/component_server", "/latents/gradio_api/call/x",
@@ -424,7 +426,7 @@ def request(server: Server, random: Random) -> Sent:
     elif page < 0.55:  # an upload
         method = "POST"
         path, name = some(
-            [("/photographs", "file"), ("/photographs/{}/second", "file"),
+            [("/photographs", "file"), ("/photographs/{}/steps", "file"),
              ("/latents/gradio_api/upload", "files"), ("/latents/gradio_api/upload?upload_id=x",
              "files")],
             random,

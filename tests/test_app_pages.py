@@ -151,7 +151,7 @@ def test_everything_fits_by_day_and_by_night(dark, browser, context, address, pi
         me.fits()
         assert me.page.evaluate(UNEXPLAINED) == []
     colours = me.page.evaluate(
-        "() => [getComputedStyle(document.querySelector('#title h1')).color, "
+        "() => [getComputedStyle(document.querySelector('#top h1')).color, "
         "getComputedStyle(document.body).backgroundColor]"
     )
     words, ground = (

@@ -16,21 +16,23 @@ from PIL import Image
 
 from flows import random_flow
 from rgflow import load_flow
-from rgflow.app import searching, tasks
-from rgflow.app.album import Album, Drawn, Photo
+from rgflow.app import album, searching, tasks
+from rgflow.app.album import Album
 from rgflow.app.data_urls import mask_url
 from rgflow.app.flows import Flows
 from rgflow.app.jobs import Jobs, StoppedError
 from rgflow.app.photographs import Photographs
+from rgflow.app.project import Drawn
 from rgflow.app.regions import Region
 from rgflow.data.patches import photograph
-from rgflow.photographs import changing, damage, enlarging
+from rgflow.photographs import damage, enlarging
+from rgflow.photographs.pictures import read
 from test_spins import SPINS
 
 
-def asking(flows):
+def asking(flows, workers=0):
     app = fastapi.FastAPI()
-    app.include_router(Photographs(flows).router())
+    app.include_router(Photographs(flows, workers=workers).router())
     return testclient.TestClient(app)
 
 
@@ -106,9 +108,14 @@ def test_tiles_that_are_none(client, photo, path, status):
         ("{}/none", {}, 404),
         ("other/stop", None, 404),
         ("examples/none", None, 404),
-        ("{}/second/none", None, 404),
-        ("{}/mix", whole(), 200),
-        ("{}/keep", whole(), 200),
+        ("{}/copied", whole(height=20, down=-1), 200),
+        ("{}/copied", whole(down=10**9), 422),
+        ("{}/grown", whole(grow=7), 422),
+        ("{}/steps", {"words": "x" * 99, "at": 0}, 422),
+        ("{}/steps", {"words": "x", "at": 0, "marks": [{"image": "http://evil.example/x"}]}, 422),
+        ("{}/steps", {"words": "x", "at": 0, "marks": [{"places": [[1, "x"]]}]}, 422),
+        ("{}/steps", {"words": "x", "at": 7}, 409),
+        ("other/steps", {"words": "x", "at": 0}, 404),
     ],
 )
 def test_hostile_requests_are_refused(client, photo, path, body, status):
@@ -171,7 +178,7 @@ def test_too_many_completed_pixels_are_refused(client):
 def test_an_own_flow_serves_what_its_coarse_images_are_for():
     own = random_flow(**SPINS)
     flows = Flows(own, "mine")
-    assert "photos repairs damage, and mine enlarges, mixes" in flows.about
+    assert "photos repairs damage, and mine enlarges and" in flows.about
     assert not flows.about.count("photos-averages")
     with asking(flows) as client:
         image = noise(30, 20)
@@ -182,10 +189,10 @@ def test_an_own_flow_serves_what_its_coarse_images_are_for():
         found = lines(client.post(f"/photographs/{name}/enlarge", json={}))[-1]
         pixels = torch.from_numpy(np.asarray(image).transpose(2, 0, 1).copy())
         large = enlarging.enlarge(own, pixels).permute(1, 2, 0)
-        assert np.array_equal(pixels_of(client, found["id"]), large)
+        assert np.array_equal(pixels_of(client, found["opened"]["id"]), large)
     sites = load_flow("photos")
     flows = Flows(sites, "mine")
-    assert "mine repairs damage, and photos-averages enlarges, mixes" in flows.about
+    assert "mine repairs damage, and photos-averages enlarges and" in flows.about
     assert not flows(averages=False).config.geometry.averages
     assert flows(averages=True).config.geometry.averages
     assert flows(averages=True) is flows(averages=True)
@@ -200,7 +207,7 @@ def test_an_own_flow_of_grey_pictures_serves_all():
         coarse = client.get(f"/photographs/{name}/tile?row=0&column=0&zoom=0&level=1").content
         coarse = np.asarray(Image.open(io.BytesIO(coarse)))
         assert np.array_equal(coarse[::2, ::2], image.reduce(2))
-        large = Image.fromarray(pixels_of(client, found["id"]))
+        large = Image.fromarray(pixels_of(client, found["opened"]["id"]))
         assert large.reduce(2).tobytes() == image.tobytes()
         told = lines(client.post(f"/photographs/{name}/redraw", json={"count": 1}))
         assert decoded(told[-2]["drawn"]).shape == (20, 30)
@@ -225,14 +232,15 @@ def test_every_picture_has_a_name_of_its_own(client):
 def test_pictures_are_enlarged(client, monkeypatch):
     image = noise(30, 20)
     name = upload(client, image)
-    found = lines(client.post(f"/photographs/{name}/enlarge", json={"factor": 4}))
-    assert found[0]["progress"] < found[-2]["progress"] == 1
-    assert (found[-1]["width"], found[-1]["height"]) == (120, 80)
-    large = Image.fromarray(pixels_of(client, found[-1]["id"]))
+    told = lines(client.post(f"/photographs/{name}/enlarge", json={"factor": 4}))
+    assert told[0]["progress"] < told[-2]["progress"] == 1
+    found = told[-1]["opened"]
+    assert (found["width"], found["height"]) == (120, 80)
+    large = Image.fromarray(pixels_of(client, found["id"]))
     assert large.reduce(2).reduce(2).tobytes() == image.tobytes()
     # It is shown beside what every program makes of it.
-    assert found[-1]["before"] == "Lanczos"
-    before = client.get(f"/photographs/{found[-1]['id']}/tile?row=0&column=0&zoom=0&original=true")
+    assert found["before"] == "Lanczos"
+    before = client.get(f"/photographs/{found['id']}/tile?row=0&column=0&zoom=0&original=true")
     lanczos = image.resize((120, 80), Image.Resampling.LANCZOS)
     assert Image.open(io.BytesIO(before.content)).tobytes() == lanczos.tobytes()
     assert client.get(f"/photographs/{name}").json()["before"] == ""
@@ -265,32 +273,6 @@ def test_coarse_images_are_averages(client):
     squares = np.asarray(tile)[:300].reshape(75, 4, 128, 4, 3)
     assert np.ptp(squares, (1, 3)).max() == 0
     assert client.get(f"/photographs/{name}/tile?row=0&column=0&zoom=0&level=10").status_code == 422
-
-
-def test_a_view_of_a_mixture_is_of_averages(client):
-    """At every zoom it is a part of the coarse image of the whole mixture."""
-    images = [noise(130, 110) for _ in range(2)]
-    name, content = upload(client, images[0]), io.BytesIO()
-    images[1].save(content, "PNG")
-    client.post(f"/photographs/{name}/second", files={"file": ("y.png", content.getvalue())})
-    told = lines(client.post(f"/photographs/{name}/mix", json={"levels": 2}))
-    view = np.zeros((110, 130, 3), np.uint8)
-    for one in (one for one in told if one.get("step") == 1):
-        part = decoded(one["mixed"])
-        view[one["top"] :, one["left"] :][: part.shape[0], : part.shape[1]] = part
-    assert {one["step"] for one in told if "mixed" in one} == {2, 1}
-    coarse = next(decoded(one["mixed"]) for one in reversed(told) if one.get("step") == 2)
-    flow = load_flow("photos-averages")
-    pair = [torch.from_numpy(np.asarray(one).transpose(2, 0, 1).copy()) for one in images]
-    whole = changing.mix(flow, *pair, (1, 1)).permute(1, 2, 0).numpy()
-    assert (view == whole).mean() > 0.97
-    assert (whole != np.asarray(images[0])).mean() > 0.5
-    assert (coarse == np.asarray(Image.fromarray(whole).reduce(2))).mean() > 0.97
-    assert lines(client.post(f"/photographs/{name}/keep", json={"levels": 2}))[-1]["done"]
-    kept = Image.fromarray(pixels_of(client, name))
-    assert np.array_equal(np.asarray(kept), whole)
-    kept, first = kept.reduce(2).reduce(2), images[0].reduce(2).reduce(2)
-    assert kept.tobytes() == first.tobytes()
 
 
 def test_a_picture_is_saved_in_the_format_in_which_it_came(client):
@@ -338,35 +320,43 @@ def test_strips_are_searched_as_the_whole(monkeypatch):
         pixels[:, i, j] = (255, 0, 255)
     pixels[:, 100:170, 300:304] = 0  # a scratch, and a lost block
     pixels[:, 180:200, 200:230] = 255
-    expected = damage.find_damage(flow, torch.from_numpy(pixels)).found
-    assert not expected[:135, :54].any()
+    expected = damage.find_damage(torch.from_numpy(pixels)).found
+    assert expected[:135, :54].mean() < 0.05  # at its edge
     assert expected[100:170, 300:304].all()
     assert expected[180:200, 200:230].all()
     monkeypatch.setattr(searching, "STRIP_PIXELS", 1)
     monkeypatch.setattr(searching, "STRIP_UNIT", 64)
     found, shares = np.zeros_like(expected), []
     for rows, part in searching.searched(
-        flow, pixels, slice(0, 300), slice(0, 400), damage.ODD_EXCESS, 0.0, shares.append
+        pixels, slice(0, 300), slice(0, 400), damage.SENSITIVITY, shares.append
     ):
-        found[rows] = part
+        found[rows] = part.found
     assert shares == sorted(shares)
     assert 0 < shares[0] < shares[-1] == 1
     assert np.array_equal(found, expected)
     maps = list(searching.surprises(flow, pixels, slice(10, 139), slice(3, 190), 2, shares.append))
     assert [excess.shape for _, excess in maps] == [(16, 47), (16, 47), (1, 47)]
-    assert maps[1][1][(127 - 74) // 4, (150 - 3) // 4] > damage.ODD_EXCESS
+    assert maps[1][1][(127 - 74) // 4, (150 - 3) // 4] > 25
 
 
 # ------------------------------------------------------------------------------------- jobs
 
 
-def small():
-    pixels = np.zeros((3, 6, 6), dtype=np.uint8)
-    return Photo("x", None, pixels, pixels.copy(), np.zeros((6, 6), dtype=bool))
+@pytest.fixture
+def small(tmp_path):
+    """A picture of 6×6 pixels, on disk."""
+    return kept(Album(tmp_path), np.zeros((3, 6, 6), dtype=np.uint8))
 
 
-def test_a_job_stops_when_asked_and_when_nobody_listens():
-    photo, jobs, ended = small(), Jobs(1), threading.Semaphore(0)
+def kept(album, pixels):
+    content = io.BytesIO()
+    Image.fromarray(pixels.transpose(1, 2, 0).copy()).save(content, "PNG")
+    picture = read(io.BytesIO(content.getvalue()))
+    return album.add(content.getvalue(), picture, "x.png", visitor="me")
+
+
+def test_a_job_stops_when_asked_and_when_nobody_listens(small):
+    photo, jobs, ended = small, Jobs(1), threading.Semaphore(0)
 
     def work(tell):
         try:
@@ -381,7 +371,7 @@ def test_a_job_stops_when_asked_and_when_nobody_listens():
         photo.ended.set()
         async for line in asked:
             last = json.loads(line)
-        assert last == {"done": True, "stopped": True, "version": 0}
+        assert last == {"done": True, "stopped": True, "version": photo.version}
         # Another one ends the one before, and waits for its end.
         first = jobs.start(photo, work).body_iterator
         await anext(first)
@@ -412,45 +402,177 @@ def test_a_repair_that_stops_leaves_nothing(client, photo, monkeypatch):
     assert np.array_equal(pixels_of(client, photo), before)
 
 
-def test_steps_are_undone_and_done_again():
-    photo = small()
+def test_steps_are_undone_and_done_again(small):
+    photo = small
     states = [photo.now.copy()]
     for value in range(3):
         pixels, where = np.full((3, 2, 2), 9 + value, dtype=np.uint8), np.eye(2, dtype=bool)
-        photo.change(Drawn(value, 1, pixels, where))
+        photo.do("x", new=Drawn(value, 1, pixels, where))
         states.append(photo.now.copy())
     for state in states[2:0:-1]:
-        assert photo.undo()
+        assert photo.go(-1)
         assert np.array_equal(photo.now, state)
     assert photo.changed.sum() == 2
     for state in states[2:]:
-        assert photo.redo()
+        assert photo.go(1)
         assert np.array_equal(photo.now, state)
-    assert not photo.redo()
-    photo.undo()
-    photo.change(Drawn(0, 0, pixels, where))
-    assert not photo.redo()  # as something else was done
-    assert photo.undo()
+    assert not photo.go(1)
+    photo.go(-1)
+    photo.do("y", new=Drawn(0, 0, pixels, where))
+    assert not photo.go(1)  # as something else was done
+    assert len(list(photo.folder.glob("[0-9]*.png"))) == 3  # and what was undone is gone
+    assert photo.go(-1)
+    assert np.array_equal(photo.now, states[2])
+    photo.preview(Drawn(1, 1, pixels, where))
+    assert not np.array_equal(photo.now, states[2])
+    photo.drop(Drawn(1, 1, pixels, where))
     assert np.array_equal(photo.now, states[2])
 
 
-def test_a_task_needs_no_server():
+def test_another_server_finds_everything_as_it_was(small, tmp_path):
+    """Pixels, marks and history, byte by byte, whenever the one before has ended."""
+    random, where = np.random.default_rng(0), np.eye(4, dtype=bool)
+    marks = [{"places": [(0, 1), (4, 5)], "width": 2.5}, {"image": mask_url(where), "left": 1}]
+    states = [small.now.copy()]
+    for _ in range(48):
+        pixels = random.integers(256, size=(3, 4, 4), dtype=np.uint8)
+        top, left = random.integers(3, size=2).tolist()
+        small.do("a repair", marks=marks, clears=True, new=Drawn(top, left, pixels, where))
+        states.append(small.now.copy())
+    small.do("marking", marks=marks[:1])
+    for _ in range(9):
+        small.go(-1)
+    (tmp_path / f".key.{'0' * 32}.part").write_bytes(b"half")
+    (tmp_path / "half-made").mkdir()
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "project.json").write_text("{")
+    other = Album(tmp_path)
+    assert len(other) == 1
+    assert sorted(one.name for one in tmp_path.iterdir() if one.name != "key") == sorted(
+        ["damaged", small.folder.name]
+    )
+    (found,) = other.of("me")
+    assert other.of("you") == []
+    facts = [{**one.facts(), "version": 0} for one in (small, found)]
+    assert json.dumps(facts[0]) == json.dumps(facts[1])
+    assert facts[0]["done"] == 40
+    for state in states[40::-1]:
+        assert np.array_equal(found.now, state)
+        found.go(-1)
+    for _ in range(49):
+        found.go(1)
+    assert np.array_equal(found.now, states[-1])
+    assert found.version > small.version - 60  # browsers keep tiles of versions
+    other.close(found.folder.name)
+    assert not found.folder.exists()
+    assert len(Album(tmp_path)) == 0
+
+
+def test_pictures_that_nobody_looks_at_take_no_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(album, "MAX_BYTES_LOADED", 25_000)
+    found = Album(tmp_path)
+    photos = [kept(found, np.full((3, 50, 60), 20 * k, np.uint8)) for k in range(6)]
+    for turn in range(2):
+        for k, photo in enumerate(photos):
+            assert (photo.now == 20 * k + turn).all()
+            assert sum(one.size for one in photos) <= 30_000  # with that which is loaded
+            new = photo.now[:, :, ::-1] + np.uint8(1)
+            photo.do("x", new=Drawn(0, 0, new, np.ones((50, 60), dtype=bool)))
+    assert sum(one.size > 0 for one in photos) <= 2
+    with photos[-1].at_work:  # what is computed with stays
+        monkeypatch.setattr(album, "IDLE_SECONDS", -1)
+        found._sweep()
+        assert [one.size > 0 for one in photos] == [False] * 5 + [True]
+    found._sweep()
+    assert not any(one.size for one in photos)
+    assert np.asarray(Image.open(io.BytesIO(photos[-1].small()))).shape == (50, 60, 3)
+
+
+def test_marks_are_told_apart_grown_and_copied_to(client):
+    image = noise()
+    name, marked = upload(client, image), np.zeros((48, 64), dtype=bool)
+    marked[10:13, 10:20], marked[13, 20], marked[30:32, 40:42] = True, True, True
+    body = whole(mask=mask_url(marked))
+    parts = lines(client.post(f"/photographs/{name}/parts", json=body))[-1]["parts"]
+    assert [(one["pixels"], one["top"], one["left"]) for one in parts] == [
+        (31, 10, 10),
+        (4, 30, 40),
+    ]
+    back = np.zeros_like(marked)
+    for one in parts:
+        mask = decoded(one["mask"])[..., 3] > 0
+        back[one["top"] :, one["left"] :][: one["height"], : one["width"]] |= mask
+    assert np.array_equal(back, marked)
+    wide = lines(client.post(f"/photographs/{name}/grown", json=body | {"grow": 1}))[-1]
+    wide = decoded(wide["mask"])[..., 3] > 0
+    assert wide.sum() > marked.sum()
+    assert wide[9:14, 9:21].all()
+    thin = lines(client.post(f"/photographs/{name}/grown", json=body | {"grow": -1}))[-1]
+    assert (decoded(thin["mask"])[..., 3] > 0).sum() == 8
+    one = {**{k: parts[0][k] for k in ("top", "left", "height", "width", "mask")}, "down": 20}
+    told = lines(client.post(f"/photographs/{name}/copied", json=one))
+    drawn = [line for line in told if "drawn" in line]
+    assert 2 <= len(drawn) <= 4
+    nats = [line["nats"] for line in drawn]
+    assert nats == sorted(nats)
+    number = next(line["number"] for line in drawn if line["how"] == "as it is")
+    assert client.post(f"/photographs/{name}/take/{number}").json()["step"]["change"]
+    before, after = np.asarray(image), pixels_of(client, name)
+    assert np.array_equal(after[10:13, 10:20], before[30:33, 10:20])
+    assert (after != before).any(2).sum() <= 31
+
+
+def test_steps_of_another_page_arent_overwritten(client):
+    name = upload(client, noise())
+    line = {"words": "marking", "marks": [{"places": [[1, 2], [3, 4]], "width": 3}]}
+    assert client.post(f"/photographs/{name}/steps", json=line | {"at": 0}).status_code == 200
+    answer = client.post(f"/photographs/{name}/steps", json=line | {"at": 0})
+    assert answer.status_code == 409
+    facts = client.get(f"/photographs/{name}").json()
+    assert (facts["done"], [one["words"] for one in facts["steps"]]) == (1, ["marking"])
+    assert client.get("/photographs/open").json()[-1]["id"] == name
+    assert client.post(f"/photographs/{name}/close").status_code == 200
+    assert client.get(f"/photographs/{name}").status_code == 404
+
+
+def test_a_task_needs_no_server(tmp_path):
     flow, told = load_flow("photos").frozen(), []
-    pixels = np.asarray(noise()).transpose(2, 0, 1)
-    photo = Photo.of("x", None, pixels)
+    photo = kept(Album(tmp_path), np.asarray(noise()).transpose(2, 0, 1))
     region = Region(top=10, left=12, height=3, width=4)
 
     def tell(**what):
         told.append(what)
 
-    task = tasks.Task(flow, Album(), photo, region, tell)
-    assert tasks.repair(task) == {"pixels": 12}
+    task = tasks.Task(flow, Album(tmp_path), photo, region, tell, Flows())
+    assert tasks.repair(task)["pixels"] == 12
     assert 0 < photo.changed.sum() <= 12
     assert not photo.changed[:10].any()
-    assert told[-1] == {"version": photo.version}
-    with pytest.raises(ValueError, match="there is none: open one first"):
-        tasks.mix(task)
-    photo.second = pixels[:, ::-1].copy()
-    told.clear()
-    assert tasks.mix(task) == {}
-    assert next(what["step"] for what in told if "mixed" in what) == 2  # coarse at first
+    assert {"version": photo.version - 1} in told  # of the first result
+
+
+def test_workers_compute_the_same(client):
+    """What a repair, a completion, a drawing and an enlarged picture are, and what is told."""
+    found, image = [], noise(48, 40)
+    with asking(Flows(), workers=1) as other:
+        for one in (client, other):
+            name, told = upload(one, image), {}
+            box = {"top": 8, "left": 8, "height": 4, "width": 6}
+            for what, more in (
+                ("complete", {"count": 1}),
+                ("redraw", {"count": 1}),
+                ("repair", {}),
+                ("enlarge", {}),
+            ):
+                answer = lines(one.post(f"/photographs/{name}/{what}", json=box | more))
+                assert any("progress" in line for line in answer), what
+                assert answer[-1].get("done"), answer[-1]
+                told[what] = [line["drawn"] for line in answer if "drawn" in line]
+            enlarged = answer[-1]["opened"]["id"]
+            found.append((told, *(pixels_of(one, which).tolist() for which in (name, enlarged))))
+            where = box | {"top": 0, "left": 0, "height": 40, "width": 48}
+            assert (
+                "unmarked"
+                in lines(one.post(f"/photographs/{name}/repair", json=where))[-1]["error"]
+            )
+    assert len(found[0][0]["complete"]) == len(found[0][0]["redraw"]) == 1
+    assert found[0] == found[1]

@@ -28,9 +28,11 @@ from starlette.routing import Mount
 from starlette.websockets import WebSocketDisconnect
 
 from rgflow.app import album, gate
-from rgflow.app.album import Album, Photo
+from rgflow.app.album import Album
 from rgflow.app.gate import Gate
+from rgflow.app.scratch import projects
 from rgflow.app.server import make_app
+from rgflow.photographs.pictures import Picture, image_of
 from visitors import BROWSER, FAST_SETTINGS, FLAGS, TIMEOUT, process_of, program, serving
 
 LOGIN = "Basic " + base64.b64encode(b"me:pass").decode()
@@ -202,7 +204,7 @@ def test_every_route_asks_for_the_password():
     ("path", "size"),
     [
         ("/photographs", 500_000_000),
-        ("/photographs/x/second", 500_000_000),
+        ("/photographs/x/steps", 40_000_000),
         ("/latents/gradio_api/upload", 20_000_000),
         ("/latents/gradio_api/queue/join", 2_000_000),
         ("/latents/gradio_api/component_server", 2_000_000),
@@ -255,8 +257,8 @@ def test_why_it_is_too_large(server, own):
         b'{"seed": 1180591620717411303424}',
         b'{"seed": 9223372036854775807}',
         b'{"temperature": NaN}',
-        b'{"share": Infinity}',
-        b'{"odd": 1e400}',
+        b'{"down": Infinity}',
+        b'{"sensitivity": 1e400}',
         b'{"levels": 1000000000000}',
         b'{"factor": 1e12}',
         b'{"mask": 7}',
@@ -293,13 +295,12 @@ def test_a_picture_that_is_none(server, own):
     head = (8).to_bytes(4) * 2 + bytes([8, 3, 0, 0, 0])
     rows = zlib.compress(b"\0" * 72)
     without_palette = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows)
-    name, whole = opened(server, own), picture()
+    whole = picture()
     for content in (without_palette + chunk(b"IEND", b""), whole[:2000], b"", b"GIF89a"):
         body, kind = form(content)
-        for path in ("/photographs", f"/photographs/{name}/second"):
-            status, _, text = ask(server, "POST", path, body, Content_Type=kind, **own)
-            assert status == 422
-            one_sentence(text)
+        status, _, text = ask(server, "POST", "/photographs", body, Content_Type=kind, **own)
+        assert status == 422
+        one_sentence(text)
     status, _, text = ask(server, "POST", "/photographs", b"--x", Content_Type=kind, **own)
     assert status in (400, 422)
 
@@ -307,58 +308,70 @@ def test_a_picture_that_is_none(server, own):
 # ------------------------------------------------------------------------------- the album
 
 
-def photo(visitor, pixels=100):
-    seen = np.zeros((3, 1, pixels), dtype=np.uint8)
-    return Photo.of("x", None, seen, visitor=visitor)
+def kept(found, visitor, size=3000):
+    return found.add(b"x" * size, Picture(SEEN, image_of(SEEN)), "x", visitor=visitor).folder.name
+
+
+SEEN = np.zeros((3, 8, 8), dtype=np.uint8)
 
 
 @pytest.fixture
-def small(monkeypatch):
-    """An album for 400 pixels, of which a visitor may have 200."""
-    monkeypatch.setattr(album, "MAX_PIXELS_KEPT", 400)
-    monkeypatch.setattr(album, "MAX_PIXELS_EACH", 200)
-    return Album()
+def small(monkeypatch, tmp_path):
+    """An album for 40 kB, of which a visitor may have 15."""
+    monkeypatch.setattr(album, "MAX_BYTES_KEPT", 40_000)
+    monkeypatch.setattr(album, "MAX_BYTES_EACH", 15_000)
+    return Album(tmp_path)
 
 
 def test_visitors_dont_close_pictures_of_others(small):
-    first = [small.add(photo("a")) for _ in range(2)]
-    others = [small.add(photo("b")) for _ in range(5)]
-    assert len(small) == 4
-    assert small[first[0]].name == small[first[1]].name == "x"
-    for key in others[:3]:
-        with pytest.raises(HTTPException, match="no longer open"):
-            small[key]
-    with pytest.raises(ValueError, match="Expected room for another picture; others have"):
-        small.add(photo("c"))
-    with pytest.raises(ValueError, match="Expected room"):  # nothing of b's is closed for nothing
-        small.add(photo("b", 300))
-    assert len(small) == 4
-
-
-def test_a_second_picture_counts(small):
-    keys = [small.add(photo("a")) for _ in range(2)]
-    small.add_second(small[keys[0]], np.zeros((3, 1, 100), dtype=np.uint8))
-    assert len(small) == 1
-    small.add_second(small[keys[0]], np.ones((3, 1, 100), dtype=np.uint8))
-    assert small[keys[0]].second.all()
-    small.add(photo("b", 200))
+    first = [kept(small, "a") for _ in range(2)]
+    others = [kept(small, "b") for _ in range(4)]
+    with pytest.raises(ValueError, match="Expected room for another picture on the disk; .*close"):
+        kept(small, "b", 10_000)
+    assert [small[key].about.name for key in first + others] == ["x"] * 6  # nothing is closed
+    kept(small, "c", 9_000)
     with pytest.raises(ValueError, match="Expected room"):
-        small.add_second(photo("c"), np.zeros((3, 1, 100), dtype=np.uint8))
+        kept(small, "d", 14_000)  # others have taken all
+    small.close(others[0])
+    small.close(others[1])
+    kept(small, "b", 3_000)
+    assert [len(small.of(one)) for one in "abcd"] == [2, 3, 1, 0]
 
 
 def test_pictures_are_closed_in_the_end(small, monkeypatch):
-    now = time.monotonic()
-    monkeypatch.setattr(album.time, "monotonic", lambda: now)
-    keys = [small.add(photo("a")) for _ in range(2)]
-    now += 3600 * album.IDLE_HOURS - 1
+    now = time.time()
+    monkeypatch.setattr(album.time, "time", lambda: now)
+    keys = [kept(small, "a") for _ in range(2)]
+    now += 86400 * album.IDLE_DAYS - 1
     assert small[keys[0]]
     now += 2
+    assert [one.folder.name for one in small.of("a")] == keys[:1]
     with pytest.raises(HTTPException, match="no longer open"):
         small[keys[1]]
-    assert len(small) == 1
-    now += 3600 * album.IDLE_HOURS
-    small.add(photo("b", 200))
-    assert len(small) == 1
+    now += 86400 * album.IDLE_DAYS
+    assert len(Album(small.folder)) == 0  # of another server as well
+    assert [one.name for one in small.folder.iterdir()] == ["key"]
+
+
+def test_a_visitor_is_known_again_after_the_server_was_started_again(tmp_path):
+    """With their pictures, by a secret that only the user of the server can read."""
+    names = []
+    for _ in range(2):
+        with projects(str(tmp_path)) as folder, projects(str(tmp_path)) as second:
+            assert folder != second
+            assert folder.stat().st_mode & 0o077 == 0
+            app = make_app("photos", projects=folder)
+            if not names:
+                client = testclient.TestClient(app, "http://localhost")
+                client.headers["Origin"] = "http://localhost"
+                client.get("/photographs")
+                files = {"file": ("x.png", picture())}
+                names.append(client.post("/photographs", files=files).json()["id"])
+                cookies = client.cookies
+            client = testclient.TestClient(app, "http://localhost", cookies=cookies)
+            assert [one["id"] for one in client.get("/photographs/open").json()] == names
+            other = testclient.TestClient(app, "http://localhost")
+            assert other.get("/photographs/open").json() == []
 
 
 # -------------------------------------------------------------------------------- the gate

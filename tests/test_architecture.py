@@ -29,7 +29,7 @@ LAYERS = [
     ["geometries"],
     ["config", "lattice"],
     ["files", "reading"],
-    ["tensors", "presets", "numerics", "outputs"],
+    ["tensors", "presets", "numerics", "outputs", "processes"],
     ["cards"],
     ["priors", "pretrained", "checkpoint"],
     ["conditioners", "latents"],
@@ -127,8 +127,8 @@ WRITERS = {
     # The null device; arrays of a cache, which has a folder of its own until it is whole; lines
     # that are added to records and logs; what is drawn so far.
     r"(?<!\bpart\.)open\(.*[\"'](?=[rbt]*[wax+])[rwaxbt+]{1,3}[\"']": (
-        "cli/__init__.py", "data/cache.py", "outputs.py", "photographs/enlarging.py",
-        "photographs/tables.py", "training/log.py",
+        "cli/__init__.py", "cli/score.py", "data/cache.py", "outputs.py",
+        "photographs/enlarging.py", "training/log.py",
     ),
     r"(?<!\bpart)\.write_(text|bytes)\(": (),
     r"\.savefig\((?!part|buffer)": (),

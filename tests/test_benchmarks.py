@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from rgflow.data import wallpapers
 from rgflow.training import train
 from rgflow.training.run import Run
 from runs import program, tiny
@@ -30,8 +31,13 @@ SMALLEST = {
     "benchmarks/distributed.py": ["--preset", "msds1-tiny", "--steps", "2"],
     "benchmarks/explorer.py": ["--sessions", "1", "--turns", "2"],
     "benchmarks/fields.py": ["--sizes", "8", "--pictures", "OUT"],
+    "benchmarks/fleet.py": [
+        "speed", "jobs", "small", "plan", "--pictures", "3", "--megapixels", "0.04", "--large",
+        "0.05", "--small", "60",
+    ],
     "benchmarks/floors.py": ["--colours", "2", "--grid", "160"],
     "benchmarks/keeping.py": ["--kills", "3", "--moments", "3", "--megapixels", "0.2"],
+    "benchmarks/learning.py": ["--steps", "2", "--pictures", "2", "--changes", "batches of 32"],
     "benchmarks/local.py": ["--sizes", "16", "--paper", "--pictures", "OUT"],
     "benchmarks/own_pictures.py": ["PACKAGES", "--minutes", "0.001"],
     "benchmarks/photographs.py": ["--quick"],
@@ -158,6 +164,8 @@ def test_it_runs_and_writes_what_it_found(script, folders, pictures, tmp_path):
             pytest.skip(f"needs {package}")
     if script.endswith(("explorer.py", "photographs.py")) and not BROWSER:
         pytest.skip("needs Chromium")
+    if script.endswith("learning.py") and not wallpapers_there():
+        pytest.skip("needs Debian's wallpapers")
     of_peer = script.startswith("experiments")
     out = tmp_path / "results" if of_peer else tmp_path / "result.json"
     words = [str(folders.get(word, word)) for word in SMALLEST[script]]
@@ -174,6 +182,12 @@ def test_it_runs_and_writes_what_it_found(script, folders, pictures, tmp_path):
     (result,) = out.rglob("*.json") if of_peer else [out]
     found = json.loads(result.read_text(), parse_constant=lambda word: pytest.fail(f"has {word}"))
     assert sum(1 for _ in numbers(found)) > 3
+
+
+def wallpapers_there():
+    return all(
+        (wallpapers.ROOT / name).is_file() for of in wallpapers.FILES.values() for name in of
+    )
 
 
 def committed():

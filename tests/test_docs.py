@@ -42,13 +42,14 @@ PAGES = [
     "guide/traversing-and-mixing.md",
     "guide/meaning.md",
     "guide/photographs.md",
+    "guide/many.md",
     "guide/repair.md",
     "guide/reproducing.md",
     "guide/lattice.md",
 ]
 UNCOUNTED = ("api/",)
 """Folders with pages of any length."""
-LONGEST, MOST = 1200, 30_000
+LONGEST, MOST = 1200, 29_500
 """Words of a page, and of all of them."""
 SMALL = ["--steps", "1", "--train_count", "50", "--validate_count", "5", "--batch_size", "5"]
 SMALL += ["--compile", "false"]
@@ -138,6 +139,8 @@ def different_commands():
     first = {}
     for page in PAGES:
         for line in commands(page):
+            if "s3://" in line:  # in test_engines.py
+                continue
             words = shlex.split(line, comments=True)
             for option in ("--draws", "--minutes" if "--resume" in words else ""):
                 if option in words:

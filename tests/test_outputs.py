@@ -15,7 +15,7 @@ from PIL import Image
 
 from rgflow import RGFlow, files, outputs, preset
 from rgflow.cli import main
-from rgflow.photographs import enlarging, restoring, tables
+from rgflow.photographs import enlarging, restoring, scoring
 from runs import largest_file
 
 BOX = ["--box", "[5, 5, 4, 4]"]
@@ -124,7 +124,7 @@ def test_results_of_other_settings_stay_and_own_ones_are_continued(here, capsys)
     refused(["enlarge", "x.png", "--out", "repaired"], capsys, "didn't write it")
     before = contents()
     assert main(["repair", "x.png", *BOX]) == 0
-    assert "1 of 1 file was done before" in capsys.readouterr().out
+    assert "1 of 1 picture was done before" in capsys.readouterr().out
     assert contents() == before
     assert main(["repair", "x.png", "--box", "[1, 1, 3, 3]", "--overwrite"]) == 0
     assert contents() != before
@@ -189,12 +189,12 @@ def test_a_bad_file_does_not_end_a_run(here, capsys):
     assert "left out: bad.png: Expected a picture file" in said.out
     assert "left out: none.png: Expected a picture file; there is none" in said.out
     assert said.err.count("\n") == 1
-    assert "4 files; 2 had to be left out" in said.err
+    assert "4 pictures; 2 had to be left out" in said.err
     assert len(contents("repaired")) == 4
     before = contents("repaired")
     picture("bad.png", seed=3)
     assert main(arguments) == 1
-    assert "2 of 4 files were done before" in capsys.readouterr().out
+    assert "2 of 4 pictures were done before" in capsys.readouterr().out
     assert before.items() < contents("repaired").items()
     picture("none.png", seed=4)
     assert main(arguments) == 0
@@ -204,7 +204,7 @@ def test_a_full_disk_is_one_sentence_and_work_is_continued(here, capsys, monkeyp
     picture("x.png", (70, 64))
     picture("y.png")
     with largest_file(8000):
-        refused(["enlarge", "x.png", "--out", "o"], capsys, "Expected to write o/.x.")
+        refused(["enlarge", "x.png", "--out", "o"], capsys, ".kept; File too large")
         assert main(["enlarge", "x.png", "y.png", "--out", "o"]) == 1
     assert ".kept; File too large" in capsys.readouterr().out
     assert main(["enlarge", "x.png", "y.png", "--out", "o"]) == 0
@@ -274,7 +274,7 @@ def test_records_of_strangers(here, capsys):
     record.write_text(json.dumps({"name": "x.png", "key": ["?"], "sha256": None}) + '\n{"cut')
     assert main(["repair", "x.png", *BOX]) == 0
     assert main(["repair", "x.png", *BOX]) == 0
-    assert "1 of 1 file was done before" in capsys.readouterr().out
+    assert "1 of 1 picture was done before" in capsys.readouterr().out
 
 
 # ---------------------------------------------------------------- tables
@@ -309,34 +309,16 @@ def test_a_table_is_not_written_over_a_table_that_is_scored(here, capsys):
     refused(["score", "p", "--out", "p/t.parquet", "--overwrite"], capsys, "replace no input")
 
 
-def test_two_processes_that_were_not_started_together_do_not_share_a_table(
-    here, capsys, monkeypatch
-):
+def test_two_commands_do_not_write_one_table(here, capsys):
     picture("p/x.png")
     Path("t.csv.parts").mkdir()
     with files.locked(Path("t.csv.parts")):
         refused(["score", "p", "--out", "t.csv"], capsys, "another process writes there")
-    monkeypatch.setenv("RANK", "0")
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with files.locked(Path("t.csv.parts"), shared=True):
-        assert main(["score", "p", "--out", "t.csv"]) == 0
-    Path("t.csv").unlink()
-    (rows,) = Path("t.csv.parts").glob("0*.jsonl")
-    part = rows.rename(rows.with_suffix(".part"))
-    before = part.read_text()
-    with files.locked(Path("t.csv.parts"), shared=True), files.locked(part):
-        assert main(["score", "p", "--out", "t.csv"]) == 0  # by a rank of any number of processes
-        assert "others still work" in capsys.readouterr().out
-        assert part.read_text() == before
-        assert not Path("t.csv").exists()
     assert main(["score", "p", "--out", "t.csv"]) == 0
-    assert len(rows_of("t.csv")) == 1
-    rows.write_text("{}\n")
-    capsys.readouterr()
+    record = Path("t.csv.parts", outputs.RECORD)
+    record.write_text("{}\n[1]\n")
     assert main(["score", "p", "--out", "t.csv"]) == 2
-    assert "a row for each of 1 pictures" in capsys.readouterr().err
-    with files.locked(Path("t.csv.parts")):
-        assert main(["score", "p", "--out", "t.csv"]) == 2
+    assert "the record of a folder of results" in capsys.readouterr().err
 
 
 def test_what_cannot_be_scored_is_a_row(here, capsys, monkeypatch):
@@ -345,19 +327,19 @@ def test_what_cannot_be_scored_is_a_row(here, capsys, monkeypatch):
         picture(os.path.join("p", os.fsdecode(name)), (24 + len(name), 20))
     Path("p/bad.png").write_text("no picture")
     Path("p/damaged.tar").write_bytes(b"\1" * 2000)
-    old = tables.bits
+    old = scoring.bits
 
     def bits(flow, images, **options):
         if images.shape[3] == 24 + len("large.png"):
             raise MemoryError
         return old(flow, images, **options)
 
-    monkeypatch.setattr(tables, "bits", bits)
+    monkeypatch.setattr(scoring, "bits", bits)
     for _ in range(2):
         for out in ("t.csv", "t.jsonl"):
             assert main(["score", "p", "--out", out]) == 1
             said = capsys.readouterr()
-            assert "Expected to score 5 pictures; 3 couldn't be" in said.err
+            assert "Expected to work on 5 pictures; 3 had to be left out" in said.err
             assert "left out: p/damaged.tar: Expected a .tar file" in said.out
     rows = {row["file"]: row for row in rows_of("t.csv")}
     assert sorted(rows) == [
@@ -459,7 +441,7 @@ def test_a_taken_name_is_left_out_and_so_is_what_is_made_meanwhile(here, capsys,
     assert Path("o/1.png").read_bytes() == mine
     assert Path("o/2.png").read_bytes() == b"mine"
     Image.new("RGB", (40, 40)).save("black.png")
-    for said in ("no damage was found", "1 of 1 file was done before"):
+    for said in ("no damage was found", "1 of 1 picture was done before"):
         assert main(["repair", "black.png"]) == 0
         assert said in capsys.readouterr().out
 

@@ -24,7 +24,7 @@ from rgflow.bijectors import cellwise
 from rgflow.bijectors.base import Context
 from rgflow.cli import main
 from rgflow.data.patches import PHOTOGRAPHS, photograph
-from rgflow.photographs import codecs, collections, pictures, restoring, scoring
+from rgflow.photographs import codecs, pictures, restoring, scoring
 from rgflow.photographs.changing import coarse, draw_level, mix, vary
 from rgflow.photographs.damage import find_damage
 from rgflow.photographs.denoising import denoise
@@ -253,18 +253,18 @@ def test_bits_that_are_lost_are_noted():
     assert found.notes == ("only the upper 8 of 16 bits per colour are read and written",)
 
 
-def test_damage_is_found_and_nothing_else(photos, chelsea):
+def test_damage_is_found_and_nothing_else(chelsea):
     bad, hole = chelsea.clone(), np.zeros(chelsea.shape[1:], dtype=bool)
     hole[10, 20], hole[40, 100] = True, True
     hole[60:68, 40:48] = True
     bad[:, hole] = torch.tensor([255, 10, 240], dtype=torch.uint8)[:, None]
-    found = find_damage(photos, bad).found
+    found = find_damage(bad).found
     assert (found & hole).sum() >= 0.9 * hole.sum()
     assert (found & ~hole).sum() <= 3
-    assert find_damage(photos, chelsea).found.sum() <= 2
+    assert find_damage(chelsea).found.sum() <= 2
 
 
-def test_shapes_are_found_whole_and_so_are_clipped_pixels(photos, chelsea):
+def test_shapes_are_found_whole_and_so_are_clipped_pixels(chelsea):
     """A black pixel beside a white scratch makes some of it likely, and flows expect white and
     black more than other colours that are as far away."""
     bad, hole = chelsea.clone(), np.zeros(chelsea.shape[1:], dtype=bool)
@@ -275,14 +275,14 @@ def test_shapes_are_found_whole_and_so_are_clipped_pixels(photos, chelsea):
     for i in (20, 35, 50):
         hole[i, 33] = True
         bad[:, i, 33] = 0
-    found = find_damage(photos, bad).found
+    found = find_damage(bad).found
     assert found[10:60, 30:33].all()
     assert found[rows, columns].mean() > 0.8
     assert (found & ~hole).sum() <= 3
 
 
 @pytest.mark.parametrize("quality", [75, 90])
-def test_damage_is_found_after_compression_with_loss(photos, quality):
+def test_damage_is_found_after_compression_with_loss(quality):
     chelsea = torch.tensor(photograph("chelsea", scale=4))
     bad, hole = chelsea.clone(), np.zeros(chelsea.shape[1:], dtype=bool)
     hole[10:60, 30:32] = True
@@ -293,10 +293,8 @@ def test_damage_is_found_after_compression_with_loss(photos, quality):
         file = io.BytesIO()
         Image.fromarray(image.numpy().transpose(1, 2, 0)).save(file, "JPEG", quality=quality)
         pictures_of.append(pictures.read(file))
-    damaged, whole = (
-        find_damage(photos, torch.from_numpy(one.seen), loss=one.loss).found for one in pictures_of
-    )
-    assert (damaged & hole).sum() >= 0.8 * hole.sum()
+    damaged, whole = (find_damage(torch.from_numpy(one.seen)).found for one in pictures_of)
+    assert (damaged & hole).sum() >= 0.7 * hole.sum()
     assert (damaged & ~binary_dilation(hole, np.ones((3, 3)), 2)).sum() <= 30
     assert whole.sum() <= 5
     assert pictures_of[0].loss > 1
@@ -435,7 +433,6 @@ def test_averages_are_enlarged_and_kept_where_detail_is_drawn_anew(chelsea, temp
         Around,
         lambda flow, x: restore(flow, x, np.eye(16, dtype=bool)),
         lambda flow, x: completions(flow, x, np.eye(16, dtype=bool), 2),
-        find_damage,
     ],
 )
 def test_averages_have_no_distribution_of_single_pixels(use):
@@ -605,15 +602,9 @@ def rows_of(path):
         return list(csv.DictReader(file))
 
 
-def test_any_number_of_processes_scores_the_same(few, tmp_path, monkeypatch):
-    monkeypatch.setattr(collections, "FILES_OF_A_SHARD", 2)
+def test_files_and_archives_are_scored_alike(few, tmp_path):
     arguments = ["score", str(few), "--codecs", "[png,webp]", "--out"]
     assert main([*arguments, str(tmp_path / "one.csv")]) == 0
-    for rank in (1, 0):
-        monkeypatch.setenv("RANK", str(rank))
-        monkeypatch.setenv("WORLD_SIZE", "2")
-        assert main([*arguments, str(tmp_path / "two.csv")]) == 0
-    assert (tmp_path / "one.csv").read_bytes() == (tmp_path / "two.csv").read_bytes()
     rows = rows_of(tmp_path / "one.csv")
     assert [os.path.basename(row["file"]) for row in rows] == [
         "0.png", "1.png", "2.png", "some.tar#a0", "some.tar#a1",
@@ -637,20 +628,19 @@ def test_a_killed_command_goes_on_with_the_same_numbers(few, tmp_path, monkeypat
     monkeypatch.setattr(scoring, "band_bits", dies)
     arguments = ["score", str(few), "--out", str(tmp_path / "cut.jsonl")]
     assert main(arguments) == 130
-    states = list((tmp_path / "cut.jsonl.parts").glob("*.state"))
+    states = list((tmp_path / "cut.jsonl.parts").glob(".*.kept"))
     assert len(states) == 1
     with states[0].open("ab") as file:
         file.write(b'{"part": "0/')  # as a crash leaves it
     assert main(arguments) == 0
     assert (tmp_path / "cut.jsonl").read_text() == (tmp_path / "whole.jsonl").read_text()
     parts = tmp_path / "cut.jsonl.parts"
-    assert not list(parts.glob("*.state"))
+    assert not list(parts.glob("*.kept"))
     assert len(json.loads((tmp_path / "cut.jsonl").read_text().splitlines()[0])) > 5
 
 
 def test_what_changed_is_scored_again(few, tmp_path, monkeypatch, capsys):
     """Pictures, archives or the model; not what is as it was, nor what was begun of the old."""
-    monkeypatch.setattr(collections, "FILES_OF_A_SHARD", 2)
     monkeypatch.setattr(scoring, "BAND", 100)
     random_flow(**OPEN).float().save_pretrained(tmp_path / "model")
     arguments = ["score", str(few), "--model", str(tmp_path / "model"), "--out"]
@@ -667,38 +657,41 @@ def test_what_changed_is_scored_again(few, tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(scoring, "band_bits", counted)
 
-    def scored(*expected, said):
+    def scored(*expected):
         """Exactly these sizes are scored, and the table is that of a new file."""
         sizes.clear()
         capsys.readouterr()
         assert main([*arguments, str(tmp_path / "kept.csv")]) == 0
         assert sizes == set(expected)
-        assert ("changed since the last run" in (text := capsys.readouterr().out)) == bool(said)
-        assert said in text
+        left = 5 - len(expected) - ((25, 33) in expected and (25, 32) not in expected)
+        assert (f"{left} of 5 pictures" in capsys.readouterr().out) == (left > 0)
         new = tmp_path / f"new-{time.monotonic_ns()}.csv"
         assert main([*arguments, str(new)]) == 0
         assert (tmp_path / "kept.csv").read_bytes() == new.read_bytes()
-        assert not list((tmp_path / "kept.csv.parts").glob("*.state"))
+        assert not list((tmp_path / "kept.csv.parts").glob(".*.kept"))
 
     every = [(25, 30), (25, 31), (25, 32), (25, 33)]
-    scored(*every, said="")
-    scored(said="")
+    assert main([*arguments, str(tmp_path / "kept.csv")]) == 0
+    assert sizes == set(every)
+    scored()
     image = Image.open(few / "2.png").copy()
     image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(few / "2.png")
-    scored((25, 32), said="2 of 3 shards are kept")
-    scored(said="")
+    scored((25, 32))
     # Begun, and replaced by another of the same size before the end.
     image.rotate(180).save(few / "2.png")
     last = 3
     assert main([*arguments, str(tmp_path / "kept.csv")]) == 130
-    assert len(list((tmp_path / "kept.csv.parts").glob("*.state"))) == 1
-    image.save(few / "2.png")
-    scored((25, 32), said="2 of 3 shards are kept")
+    assert len(list((tmp_path / "kept.csv.parts").glob(".*.kept"))) == 1
+    image.save(few / "2.png")  # whose row is known, and so is that of another name
+    for path in (tmp_path / "kept.csv.parts").glob(".*.kept"):
+        path.unlink()
+    (few / "1.png").rename(few / "0a.png")
     os.utime(few / "some.tar", (1, 1))
-    scored((25, 32), (25, 33), said="2 of 3 shards are kept")
+    scored()
     random_flow(seed=1, **OPEN).float().save_pretrained(tmp_path / "model")
-    scored(*every, said="0 of 3 shards are kept")
-    assert len(list((tmp_path / "kept.csv.parts").glob("[!.]*"))) == 4
+    sizes.clear()
+    assert main([*arguments, str(tmp_path / "kept.csv")]) == 0
+    assert sizes == set(every)
 
 
 @pytest.mark.parametrize("there", [True, False])
@@ -713,7 +706,7 @@ def test_all_codecs_are_those_that_are_installed(there, few, tmp_path, monkeypat
 
 
 def test_named_sets_are_scored_in_a_stream(few, tmp_path):
-    """`hf:` before a folder, whose shards are shared like others."""
+    """`hf:` before a folder."""
     pytest.importorskip("datasets")
     pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     (tmp_path / "set").mkdir()
@@ -728,7 +721,6 @@ def test_named_sets_are_scored_in_a_stream(few, tmp_path):
     assert [row["file"] for row in rows] == [f"{name}/train-0#0", f"{name}/train-1#0"]
     assert main(["score", str(few / "1.png"), "--out", str(tmp_path / "file.csv")]) == 0
     assert rows_of(tmp_path / "file.csv")[0]["bits"] == rows[1]["bits"]
-    assert len(list((tmp_path / "named.csv.parts").glob("[0-9]*.jsonl"))) == 2
 
 
 @pytest.mark.slow
@@ -747,12 +739,12 @@ def test_24_megapixels_are_scored_after_a_kill_as_without(tmp_path):
     most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20  # from KiB to GiB
     assert most < 4
     process = subprocess.Popen([*command, str(tmp_path / "cut.csv")])
-    while not sum(path.stat().st_size for path in tmp_path.glob("cut.csv.parts/*.state")) > 100_000:
+    while not sum(path.stat().st_size for path in tmp_path.glob("cut.csv.parts/.*.kept")) > 100_000:
         assert process.poll() is None
         time.sleep(0.05)
     process.kill()
     process.wait()
-    (state,) = tmp_path.glob("cut.csv.parts/*.state")
+    (state,) = tmp_path.glob("cut.csv.parts/.*.kept")
     done = state.read_bytes().count(b"\n")
     assert not (tmp_path / "cut.csv").exists()
     subprocess.run([*command, str(tmp_path / "cut.csv")], check=True)
@@ -874,7 +866,7 @@ def test_levels_of_files(chelsea, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["score", "NONE.png"], "Expected a picture or a folder of them; .*NONE.png isn't there"),
+        (["score", "NONE.png"], "Expected a picture file; there is none at .*NONE.png"),
         (["score", "words.png"], "Expected a picture file.*isn't one, or is damaged"),
         (["score", "small.png"], "at least 4×4 pixels; got 2×3"),
         (["score", "good.png", "--out", "x.txt"], "--out to end in .csv, .parquet, .jsonl"),

@@ -400,7 +400,7 @@ def test_probes_beside_the_statement_of_the_paper(pages):
     told = list(pages.of_verdicts(said, {"2h": pages.Results(None, "2h", there)}))
     assert told[2:4] == [
         "| A: colour | 0.50 | 0.00 | agrees |",
-        "| A: site | 0.20 | 0.30 | contradicts |",
+        "| site | 0.20 | 0.30 | contradicts |",
     ]
 
 

@@ -58,7 +58,13 @@ def serving(folder, *arguments, port=None, before=""):
     ]
     address = f"http://127.0.0.1:{port}"
     with open(folder / "server.txt", "w") as log:
-        server = subprocess.Popen(command, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
+        server = subprocess.Popen(
+            command,
+            cwd=folder,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=os.environ | {"XDG_DATA_HOME": str(folder)},  # where pictures are kept
+        )
     try:
         deadline = time.monotonic() + TIMEOUT
         while True:

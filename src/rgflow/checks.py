@@ -1,6 +1,7 @@
 """Checks of the values that people give, with one sentence for each mistake."""
 
 import difflib
+import math
 from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 from typing import Any
@@ -81,8 +82,8 @@ def as_python(value: Any) -> Any:
     return value.item() if getattr(value, "ndim", None) == 0 else value
 
 
-def check_at_least(what: str, value: object, least: float) -> None:
-    """Check that a value is a finite number of at least `least`.
+def check_at_least(what: str, value: object, least: float, most: float = math.inf) -> None:
+    """Check that a value is a finite number of at least `least`, and at most `most`.
 
     Raises:
         ValueError: If it isn't.
@@ -90,8 +91,10 @@ def check_at_least(what: str, value: object, least: float) -> None:
     value = as_python(value)
     if isinstance(value, bool) or not (isinstance(value, int | float) and value >= least):
         raise ValueError(f"Expected {what} to be at least {least}; got {short(value)}.")
-    if value == float("inf"):
+    if value == math.inf:
         raise ValueError(f"Expected {what} to be finite; got {value}.")
+    if value > most:
+        raise ValueError(f"Expected {what} to be at most {most}; got {value}.")
 
 
 def check_whole(what: str, value: object, least: int, most: int = 2**63 - 1) -> int:

@@ -208,13 +208,12 @@ def write_json(path: Path, content: Any, *, indent: int | None = 2) -> None:
 
 
 @contextmanager
-def locked(path: Path, *, shared: bool = False) -> Iterator[bool]:
+def locked(path: Path) -> Iterator[bool]:
     """Whether this process has a file or a folder to itself, as long as the block lasts: a process
     that dies, however it does, lets go of it. Where there are no locks, it counts as locked.
 
     Args:
         path: The file or the folder.
-        shared: Whether other processes may have it, too, if theirs is shared as well.
 
     Raises:
         OSError: If it can't be opened.
@@ -227,12 +226,12 @@ def locked(path: Path, *, shared: bool = False) -> Iterator[bool]:
     """
     handle = os.open(path, os.O_RDONLY)
     try:
-        yield lock(handle, shared=shared)
+        yield lock(handle)
     finally:
         os.close(handle)
 
 
-def lock(handle: int, *, shared: bool = False) -> bool:
+def lock(handle: int) -> bool:
     """Lock an open file until it is closed, as `locked` does; false if another process has it.
     Windows has no such locks."""
     try:
@@ -240,7 +239,7 @@ def lock(handle: int, *, shared: bool = False) -> bool:
     except ImportError:
         return True
     try:
-        fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:  # a file system without locks

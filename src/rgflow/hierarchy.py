@@ -57,8 +57,8 @@ class Copies:
         self._held = {} if torch.is_inference_mode_enabled() else {dtype: (now, made)}
         return made
 
-    def __deepcopy__(self, memo: object) -> "Copies":
-        return Copies()
+    def __reduce__(self) -> tuple[type["Copies"], tuple[()]]:
+        return Copies, ()
 
 
 class Hierarchy(ImageSpace):

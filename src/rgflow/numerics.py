@@ -74,8 +74,8 @@ class Precision(local):
         finally:
             vars(self).update(before)
 
-    def __deepcopy__(self, memo: object) -> "Precision":
-        return Precision()
+    def __reduce__(self) -> tuple[type["Precision"], tuple[()]]:
+        return Precision, ()
 
 
 EXACT = Precision()

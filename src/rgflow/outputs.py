@@ -1,8 +1,8 @@
 """What commands make of people's files: under names of its own, and never in place of theirs.
 
 A folder of results holds a record, a line for each file that was written and for each input that is
-done. So the same command, run again, skips what is done, and may replace what it has written; any
-other file stays.
+done, by the hash of its content and of all that its results depend on. So the same command, run
+again, does what is missing, and may replace what it has written; any other file stays.
 """
 
 import hashlib
@@ -12,18 +12,19 @@ import shutil
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from errno import EDQUOT, ENOSPC, EROFS
 from pathlib import Path
 from typing import Any
 
-from rgflow.checks import out_of_memory, short
-from rgflow.files import GUARD, MAX_NAME_BYTES, OWN_PART, PART, locked, writing
-from rgflow.reading import DamagedError, opened, read_lines, reason
-from rgflow.text import many, say
+from rgflow.checks import short
+from rgflow.files import GUARD, MAX_NAME_BYTES, OWN_PART, PART, locked, replacing, writing
+from rgflow.reading import DamagedError, opened, read_lines
 
 RECORD = ".rgflow.jsonl"
 """The name of a record."""
+MAX_RECORD = 1 << 36
+"""Maximum size of a record in bytes."""
 CHUNK = 1 << 20
 """Bytes that are hashed at a time."""
 
@@ -44,15 +45,15 @@ class Source:
         path: Its path as given.
         folder: The folder of its results.
         stem: What the names of its results contain.
-        key: Hash of its content and of the settings.
-        taken: Why it can't have the names of its results; empty: it can.
+        owner: The key of the results that have its names; empty: nothing has.
+        taken: Why it can't have these names; empty: it can.
     """
 
     number: int
     path: Path
     folder: Path
     stem: str
-    key: str = ""
+    owner: str = ""
     taken: str = ""
 
     def out(self, pattern: str) -> Path:
@@ -71,6 +72,29 @@ class Source:
                 )
             stem = stem[:-1]
         return self.folder / name
+
+
+@dataclass
+class Made:
+    """What a work makes of an input.
+
+    Attributes:
+        row: Names and values, for a table.
+        files: Paths and contents of the files that are to be written.
+        name: Of the input.
+        place: Its place among all.
+        key: Hash of its content and of all that its results depend on.
+        done: Whether it was done before, and its results are in the record.
+        error: Why there are no results; empty: there are.
+    """
+
+    row: dict[str, Any] = field(default_factory=dict)
+    files: list[tuple[Path, bytes]] = field(default_factory=list)
+    name: str = ""
+    place: tuple[int, int] = (0, 0)
+    key: str = ""
+    done: bool = False
+    error: str = ""
 
 
 class Outputs:
@@ -96,19 +120,19 @@ class Outputs:
         overwrite: bool = False,
         home: Path | None = None,
     ) -> None:
-        self._place, self._home, self._overwrite = place, home, overwrite
-        self._key = _hash(settings)
+        self._place, self.home, self._overwrite = place, home, overwrite
+        self.key = hash_of(settings)
         self._inputs = {identity for path in inputs if (identity := _identity(path))}
-        self._written: list[Path] = []
         self._made: dict[str, tuple[str, str]] = {}
-        self._done: dict[str, list[str]] = {}
+        self._done: dict[str, tuple[list[str], dict[str, Any]]] = {}
 
     def _read(self) -> None:
-        record = self._home and self._home / RECORD
+        record = self.home and self.home / RECORD
         for line in lines(record, "the record of a folder of results") if record else ():
             name, key, names = (line.get(what) for what in ("name", "key", "names"))
             if isinstance(names, list):
-                self._done[str(key)] = [str(one) for one in names]
+                row = line.get("row")
+                self._done[str(key)] = [*map(str, names)], row if isinstance(row, dict) else {}
             else:
                 self._made[str(name)] = str(key), str(line.get("sha256"))
 
@@ -122,23 +146,20 @@ class Outputs:
         GUARD.set(self)
 
     @contextmanager
-    def guarded(self, *, shared: bool = False) -> Iterator[None]:
+    def guarded(self) -> Iterator[None]:
         """Guard what is written in a block, and hold the folder of the record for this process.
-
-        Args:
-            shared: Whether other processes may have it, too, if theirs is shared as well.
 
         Raises:
             ValueError: If another process has it, or the record is damaged.
             OSError: If it can't be made.
         """
-        home, before = self._home, GUARD.get()
+        home, before = self.home, GUARD.get()
         new = home is not None and not os.path.lexists(home)
         with ExitStack() as stack:
             if home:
                 with writing(home, into=True):
                     pass
-                if not stack.enter_context(locked(home, shared=shared)):
+                if not stack.enter_context(locked(home)):
                     raise ValueError(
                         f"Expected {home} to itself; another process writes there: wait for it, or "
                         "name another --out."
@@ -158,11 +179,14 @@ class Outputs:
         Raises:
             ValueError: If it is an input, or something else that this command didn't write.
         """
+        self._check_input(path)
+        self.check_own(path)
+
+    def _check_input(self, path: Path) -> None:
         if (identity := _identity(path)) and identity in self._inputs:
             raise ValueError(
                 f"Expected results that replace no input; {path} is one: name another --out."
             )
-        self.check_own(path)
 
     def check_own(self, path: Path) -> None:
         """Check that there is nothing at a path that this command didn't write.
@@ -170,16 +194,18 @@ class Outputs:
         Raises:
             ValueError: If there is.
         """
+        if self._owner(path) not in ("", self.key):
+            raise not_free(path)
+
+    def _owner(self, path: Path) -> str:
+        """The key of what made a file; empty: nothing is there, or it may be replaced anyway.
+        Raises a `ValueError` if it is no file of the record."""
         if self._overwrite or not self._covers(path) or not os.path.lexists(path):
-            return
-        ours = self._key, _digest(path)
-        if self._made.get(self._name(path)) != ours:
-            self._read()  # what processes have written that share the work
-        if self._made.get(self._name(path)) != ours:
-            raise ValueError(
-                f"Expected names that are free; {path} is there, and this command with these "
-                "settings didn't write it: name another --out, or add --overwrite."
-            )
+            return ""
+        key, content = self._made.get(self._name(path), ("", ""))
+        if not key or content != digest(path):
+            raise not_free(path)
+        return key
 
     def note(self, path: Path, part: Path) -> None:
         """Record a file that will be written, whose content is complete in `part`.
@@ -189,11 +215,10 @@ class Outputs:
             OSError: If the record can't be written.
         """
         self.check(path)
-        if self._home and self._covers(path):
-            name, digest = self._name(path), _digest(part)
-            self._note({"name": name, "key": self._key, "sha256": digest})
-            self._made[name] = self._key, digest
-            self._written.append(path)
+        if self.home and self._covers(path):
+            name, content = self._name(path), digest(part)
+            self._note({"name": name, "key": self.key, "sha256": content})
+            self._made[name] = self.key, content
 
     def sources(
         self, groups: Sequence[Sequence[Path]], patterns: Callable[[int], Sequence[str]]
@@ -224,12 +249,14 @@ class Outputs:
                     break
             taken |= names
             starts |= {(one.folder, result.name[:40].partition(".")[0]) for result in results}
-            what = [self._key, self._name(folder / stem), [_digest(file) for file in files]]
-            one = replace(one, key=_hash(what))
             try:
-                with self._of(one):
-                    for result in results if not self.is_done(one) else ():
-                        self.check(result)
+                owners = set[str]()
+                for result in results:
+                    self._check_input(result)
+                    owners.add(self._owner(result))
+                if len(owners - {""}) > 1:
+                    raise not_free(results[0])
+                one = replace(one, owner=max(owners))
             except ValueError as error:
                 if len(once) == 1:
                     raise
@@ -243,67 +270,39 @@ class Outputs:
                         path.unlink()
         return found
 
-    def is_done(self, source: Source) -> bool:
-        """Whether all results of an input are there as they were written."""
-        names = self._done.get(source.key, [])
-        made = [self._made.get(name) for name in names]
-        whole = [(source.key, _digest(self._place / name)) for name in names]
-        return source.key in self._done and made == whole
+    def done(self) -> frozenset[str]:
+        """The keys of all inputs whose results are there as they were written."""
+        found: set[str] = set()
+        for key, (names, _) in self._done.items():
+            made = [self._made.get(name) for name in names]
+            if made == [(key, digest(self._place / name)) for name in names]:
+                found.add(key)
+        return frozenset(found)
 
-    def each(self, sources: Sequence[Source], work: Callable[[Source], None]) -> None:
-        """Make the results of each input that isn't done; one that fails is left out.
+    def keep(self, made: Made) -> dict[str, Any]:
+        """Write the files of an input, and record that it is done.
 
-        Args:
-            sources: The inputs.
-            work: Makes the results of one.
+        Returns:
+            Its row; of one that was done before, as it was then.
 
         Raises:
-            LeftOutError: In the end, if inputs were left out.
-            ValueError: Or whatever was wrong, if there is only one input.
-            OSError: If the disk is full.
+            ValueError: If a file may not be written.
+            OSError: If it can't be.
         """
-        left, todo = list[str](), [one for one in sources if not self.is_done(one)]
-        if done := len(sources) - len(todo):
-            say(
-                f"{done} of {many(len(sources), 'file')} {'was' if done == 1 else 'were'} done "
-                f"before; the results are in {self._place}."
-            )
+        if made.done:
+            return self._done[made.key][1]
+        before, self.key = self.key, made.key
         try:
-            for one in todo:
-                with self._of(one):
-                    try:
-                        if one.taken:
-                            raise ValueError(one.taken)
-                        work(one)
-                        names = [self._name(path) for path in self._written]
-                        self._note({"key": one.key, "names": names})
-                    except (ValueError, OSError, MemoryError, RuntimeError) as error:
-                        memory = out_of_memory(error)
-                        if len(sources) == 1 or _is_full(error):
-                            raise
-                        if isinstance(error, RuntimeError) and not memory:
-                            raise
-                        left.append(
-                            f"{one.path}: {'too little memory' if memory else reason(error)}"
-                        )
+            for path, content in made.files:
+                with writing(path), replacing(path) as part:
+                    part.write_bytes(content)
         finally:
-            for text in left:
-                say(f"left out: {text}.")
-        if left:
-            raise LeftOutError(
-                f"Expected to make results of {many(len(sources), 'file')}; {len(left)} had to be "
-                "left out, as listed above: run the same command again to try these alone."
-            )
-
-    @contextmanager
-    def _of(self, source: Source) -> Iterator[None]:
-        """All that is written or checked belongs to an input."""
-        before = self._key, self._written
-        self._key, self._written = source.key, []
-        try:
-            yield
-        finally:
-            self._key, self._written = before
+            self.key = before
+        names = [self._name(path) for path, _ in made.files]
+        self._done[made.key] = names, made.row
+        # Without files, what a power cut loses is made again.
+        self._note({"key": made.key, "names": names, "row": made.row}, safe=bool(names))
+        return made.row
 
     def _covers(self, path: Path) -> bool:
         return _absolute(path).is_relative_to(_absolute(self._place))
@@ -311,12 +310,13 @@ class Outputs:
     def _name(self, path: Path) -> str:
         return os.path.relpath(path, self._place)
 
-    def _note(self, line: dict[str, Any]) -> None:
-        if self._home:
-            with writing(self._home / RECORD) as path, path.open("ab") as file:
+    def _note(self, line: dict[str, Any], *, safe: bool = True) -> None:
+        if self.home:
+            with writing(self.home / RECORD) as path, path.open("ab") as file:
                 file.write(f"{json.dumps(line)}\n".encode())
                 file.flush()
-                os.fsync(file.fileno())
+                if safe:
+                    os.fsync(file.fileno())
 
 
 def check_space(folder: Path, size: int) -> None:
@@ -356,14 +356,14 @@ def lines(path: Path, what: str) -> list[dict[str, Any]]:
         return []
     if path.is_symlink():  # to something that isn't ours
         raise DamagedError(f"Expected {what}; {path} is a link: remove it.")
-    found = read_lines(path, what)
+    found = read_lines(path, what, MAX_RECORD)
     content = path.read_bytes()
     if not content.endswith(b"\n"):
         os.truncate(path, content.rfind(b"\n") + 1)
     return found
 
 
-def _is_full(error: Exception) -> bool:
+def is_full(error: Exception) -> bool:
     """Whether it says that nothing more can be written."""
     cause = error.__cause__ or error
     return isinstance(cause, OSError) and cause.errno in (ENOSPC, EDQUOT, EROFS)
@@ -375,6 +375,8 @@ def _absolute(path: Path) -> Path:
 
 def _placed(path: Path) -> Path:
     """A file by its name in the folder that it really lies in: `link/..` isn't what it seems."""
+    if "://" in str(path):
+        return Path("/", str(path))
     return Path(os.path.realpath(path.parent), path.name)
 
 
@@ -384,25 +386,36 @@ def _folded(path: Path) -> str:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Of the file that a path leads to, by whatever name or link."""
+    """Of the file that a path leads to, by whatever name or link; none of an object store's."""
     try:
         about = os.stat(path)
-    except (OSError, ValueError):
+    except (OSError, ValueError, TypeError):
         return None
     return about.st_dev, about.st_ino
 
 
-def _hash(content: Any) -> str:
+def hash_of(content: Any) -> str:
+    """Hash of values as JSON has them."""
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
-def _digest(path: Path) -> str:
+def not_free(path: Path) -> ValueError:
+    """The error of a name that isn't free."""
+    return ValueError(
+        f"Expected names that are free; {path} is there, and this command with these settings "
+        "didn't write it: name another --out, or add --overwrite."
+    )
+
+
+def digest(content: Path | bytes) -> str:
     """Hash of a file's content; if it can't be read, of its name."""
+    if isinstance(content, bytes):
+        return hashlib.sha256(content).hexdigest()
     found = hashlib.sha256()
     try:
-        with opened(path) as file:
+        with opened(content) as file:
             while chunk := file.read(CHUNK):
                 found.update(chunk)
     except (OSError, ValueError):
-        return hashlib.sha256(os.fsencode(path)).hexdigest()
+        return hashlib.sha256(os.fsencode(content)).hexdigest()
     return found.hexdigest()

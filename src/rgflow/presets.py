@@ -177,6 +177,15 @@ PRESETS: dict[str, TrainConfig] = {
         data="wallpapers",
         model=replace(_PHOTOS.model, geometry=BlockSpins(boundary="open")),
     ),
+    "photos-small": replace(
+        _PHOTOS,
+        data="wallpapers",
+        model=replace(
+            _PHOTOS.model,
+            geometry=Windows(period=2, reach=2, boundary="open"),
+            map=WindowMap(hidden=128),
+        ),
+    ),
     "photos-64": replace(
         _PHOTOS,
         data="wallpapers",

@@ -47,7 +47,8 @@ class DamagedError(ValueError):
 
 @contextmanager
 def opened(path: Path, what: str = "a file") -> Iterator[BufferedReader]:
-    """A file for reading: a regular one, as reading from a pipe may never end.
+    """A file for reading: a regular one, as reading from a pipe may never end, or one of an object
+    store.
 
     Args:
         path: The file.
@@ -65,6 +66,16 @@ def opened(path: Path, what: str = "a file") -> Iterator[BufferedReader]:
         ...
         rgflow.reading.DamagedError: Expected a file; / is a folder.
     """
+    if "://" in str(path):
+        try:
+            file = path.open("rb")
+        except Exception as error:  # of the store's own library
+            if isinstance(error, FileNotFoundError):
+                raise FileNotFoundError(f"Expected {what}; there is none at {path!s}.") from error
+            raise OSError(f"Expected to read {path!s}; it can't be ({reason(error)}).") from error
+        with file:
+            yield file
+        return
     try:
         # Without O_NONBLOCK, opening a pipe that nobody writes to would block.
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
@@ -96,7 +107,9 @@ def read(path: Path, most: int, what: str = "a file") -> bytes:
         DamagedError: If there are more than `most`; besides as `opened` does.
     """
     with opened(path, what) as file:
-        content = file.read(min(os.fstat(file.fileno()).st_size, most) + 1)
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        content = file.read(min(size, most) + 1)
     if len(content) > most:
         raise DamagedError(f"Expected at most {most:,} bytes; {path} has more.")
     return content

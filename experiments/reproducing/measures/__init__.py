@@ -9,6 +9,7 @@ from inspect import signature
 from typing import Any
 
 from reproducing.measures.enlarging import enlarging_of_photographs
+from reproducing.measures.finding import damage_of_photographs, marks_of_others, repairs_of_prints
 from reproducing.measures.images import (
     data_grid,
     inheritance,
@@ -19,6 +20,7 @@ from reproducing.measures.images import (
 )
 from reproducing.measures.latents import factors, fields, pinwheel, priors, probes, varied
 from reproducing.measures.lattice import observables, pace
+from reproducing.measures.learning import learned_repairs
 from reproducing.measures.likelihoods import (
     bits,
     overfitting,
@@ -27,10 +29,7 @@ from reproducing.measures.likelihoods import (
     seams,
     speed,
 )
-from reproducing.measures.pictures import (
-    damage_of_photographs,
-    repairs_of_photographs,
-)
+from reproducing.measures.pictures import repairs_of_photographs
 from reproducing.measures.subject import Found, MeasuredFlow, Picture
 from rgflow.checks import check_name
 
@@ -57,7 +56,14 @@ _ALL: tuple[Measure, ...] = (
     *(fields, levels, varied, mixing, inheritance, inpainting, priors),
     observables,
     pace,
-    *(repairs_of_photographs, damage_of_photographs, enlarging_of_photographs),
+    *(
+        repairs_of_photographs,
+        damage_of_photographs,
+        repairs_of_prints,
+        marks_of_others,
+        enlarging_of_photographs,
+    ),
+    learned_repairs,
 )
 MEASURES = {measure.__name__: measure for measure in _ALL}
 """Every measure by name."""

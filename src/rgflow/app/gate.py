@@ -8,7 +8,7 @@ In this order, before any of the body is read:
    elsewhere may lead here; nothing else from other pages is answered.
 3. User and password must be right, if the server asks for them; `/health` is open.
 4. Whatever isn't GET, HEAD or OPTIONS needs an `Origin`, and the cookie that answers to other
-   requests set: random, signed with a key of this process, `HttpOnly` and `SameSite=Strict`. It
+   requests set: random, signed with a key of this server, `HttpOnly` and `SameSite=Strict`. It
    also tells visitors apart.
 5. The body must be within the limit of its route, by `Content-Length` and as it arrives, and is a
    form with a file, or JSON with finite numbers of 64 bits.
@@ -17,6 +17,7 @@ Programs do as browsers do: `curl --cookie-jar jar http://127.0.0.1:7860/`, and 
 `curl --cookie jar --header 'Origin: http://127.0.0.1:7860'`.
 """
 
+import hashlib
 import hmac
 import ipaddress
 import re
@@ -47,6 +48,8 @@ MAX_BUFFERED = 1 << 24
 """Bytes of a body that is read before its route sees any of it; larger ones are passed on."""
 MAX_FILES, MAX_FILES_OF_ALL, KEPT_SECONDS = 200_000_000, 2_000_000_000, 3600.0
 """Bytes of files that one visitor and that all may upload while the page of latents keeps them."""
+COOKIE_SECONDS = 86400 * 400
+"""How long a browser keeps the cookie: the longest that browsers allow."""
 CLOSE = {"Connection": "close"}
 """Header of refusals, so that the rest isn't read."""
 HOST = re.compile(r"(\[[0-9a-f:.]+\]|[\w.-]+)(:\d+)?", re.ASCII)
@@ -62,6 +65,7 @@ class Gate:
         public: The name, and the port unless it is the usual one, at which a proxy shows the page.
         auth: User and password, if the server asks for them.
         limits: Bytes of a body for routes whose paths match these patterns.
+        key: Signs cookies; by default a new one.
     """
 
     def __init__(
@@ -71,13 +75,16 @@ class Gate:
         public: str = "",
         auth: tuple[str, str] | None = None,
         limits: Mapping[str, int] | None = None,
+        key: bytes | None = None,
     ) -> None:
         self.app, self.public = app, public.lower()
         self.hosts = {one.lower() for one in hosts} | {_name(self.public)} - {""}
         self.addresses = not all(map(is_local, hosts))  # no name of a stranger is an address
         self.limits = limits or {}
         self.login = auth and b"Basic " + b64encode(":".join(auth).encode())
-        self.key = secrets.token_bytes()
+        self.key = key or secrets.token_bytes()
+        # Browsers share cookies among ports.
+        self.cookie = f"rgflow-{hashlib.sha256(self.key).hexdigest()[:12]}"
         self.files = deque[tuple[float, str, int]]()  # when, whose, and how many bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -87,8 +94,7 @@ class Gate:
             await send({"type": "websocket.close", "code": 1008})
         if scope["type"] != "http":
             return
-        request, (_, port) = Request(scope, receive), scope.get("server") or ("", 0)
-        cookie = f"rgflow-{port}"  # browsers share cookies among ports
+        request, cookie = Request(scope, receive), self.cookie
         visitor, _, proof = request.cookies.get(cookie, "").rpartition(".")
         known = hmac.compare_digest(proof.encode(), self._proof(visitor))
         scope["visitor"] = visitor = visitor if known else secrets.token_urlsafe(16)
@@ -100,7 +106,9 @@ class Gate:
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start" and not known and scope["path"] != OPEN:
                 value = f"{cookie}={visitor}.{self._proof(visitor).decode()}; Path=/; HttpOnly; "
-                value += "SameSite=Strict" + ("; Secure" if scope["scheme"] == "https" else "")
+                value += f"Max-Age={COOKIE_SECONDS}; SameSite=Strict" + (
+                    "; Secure" if scope["scheme"] == "https" else ""
+                )
                 headers = [*message["headers"], (b"set-cookie", value.encode())]
                 message = {**message, "headers": headers}
             await put(message)

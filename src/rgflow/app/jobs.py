@@ -10,7 +10,7 @@ from typing import Any
 
 from fastapi.responses import StreamingResponse
 
-from rgflow.app.album import Photo
+from rgflow.app.project import Photo
 
 Tell = Callable[..., None]
 """Callback that sends named values to the page; raises `StoppedError` if the job was cancelled."""
@@ -35,7 +35,8 @@ class Jobs:
 
     def start(self, photo: Photo, work: Callable[[Tell], dict[str, Any]]) -> StreamingResponse:
         """Answer with lines of JSON: what the work tells and, in the end, its result or an error. A
-        `ValueError` is shown unchanged. An earlier computation on the same picture is stopped.
+        `ValueError` or `OSError` is shown unchanged. An earlier computation on the same picture is
+        stopped.
 
         Args:
             photo: The picture.
@@ -58,7 +59,7 @@ class Jobs:
                 put({"done": True, "seconds": seconds, "version": photo.version, **result})
             except StoppedError:
                 put({"done": True, "stopped": True, "version": photo.version})
-            except ValueError as error:
+            except (ValueError, OSError) as error:
                 put({"error": str(error), "version": photo.version})
             except Exception:
                 words = "This failed on the server; its log says why."

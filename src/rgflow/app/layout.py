@@ -39,7 +39,6 @@ def build(sessions: SessionStore, panels: Sequence[Panel]) -> gr.Blocks:
         delete_cache=(600, 3600),  # seconds; of uploads
     ) as blocks:
         with gr.Row(elem_id="bar"):
-            gr.HTML("<h1>rgflow <span>explorer</span></h1>", elem_id="title")
             purpose = gr.HTML(elem_id="purpose")
             bar.build(page)
             settle = gr.Button("Settle", visible="hidden", elem_id="settle")  # what sliders show

@@ -31,6 +31,13 @@ def static(name: str) -> str:
     return (STATIC / name).read_text(encoding="utf-8")
 
 
+def header(here: str, up: str) -> str:
+    """What is above both pages, of which one is shown; `up` leads to the server's root."""
+    now = f"{here}</a>"
+    found = static("header.html").replace("{{up}}", up)
+    return found.replace(f'">{now}', f'" aria-current="page">{now}')
+
+
 class Page:
     """The components of the page, and how their events reach a workspace."""
 

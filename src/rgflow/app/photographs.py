@@ -6,30 +6,36 @@ nobody finds it.
 
 import io
 import json
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any
 from urllib.parse import quote
 
 import numpy as np
+import torch
 from fastapi import APIRouter, HTTPException, Request, Response, UploadFile
 from fastapi.responses import HTMLResponse, StreamingResponse
+from pydantic import BaseModel, Field
 
-from rgflow.app.album import Album, Photo, Pixels
+from rgflow.app.album import IDLE_DAYS, Album
+from rgflow.app.archive import archived, exported
 from rgflow.app.data_urls import mask_url, png
 from rgflow.app.flows import Flows
 from rgflow.app.jobs import Jobs
-from rgflow.app.page import static
+from rgflow.app.page import header, static
+from rgflow.app.project import Photo
 from rgflow.app.regions import Region
-from rgflow.app.saving import lossy, saved
+from rgflow.app.saving import lossy
 from rgflow.app.tasks import MAX_PIXELS, OF_AVERAGES, TASKS, Task
 from rgflow.photographs import examples
-from rgflow.photographs.changing import coarse, fitted
-from rgflow.photographs.pictures import Picture, image_of, read
+from rgflow.photographs.changing import coarse
+from rgflow.photographs.damage import SENSITIVITY
+from rgflow.photographs.pictures import image_of, read
 from rgflow.photographs.scoring import check_size
+from rgflow.processes import Helpers
 
 MAX_FILE = 100_000_000
 """Bytes of a picture file at the most."""
@@ -39,7 +45,36 @@ TILE = 512
 """Edge of a tile in pixels, as in `marking.js`."""
 MAX_ZOOM, MAX_LEVEL = 8, 9
 """The largest reduction of tiles, 2^8, and the coarsest level shown, of at least a pixel a tile."""
-SCRIPTS = ("download.js", "asking.js", "marking.js", "photographs.js")
+SCRIPTS = ("download.js", "asking.js", "marking.js", "photographs.js", "tools.js")
+
+
+class Mark(BaseModel):
+    """What is painted or unmarked: a line, an area, or the opaque pixels of a picture.
+
+    Attributes:
+        erase: Whether it is unmarked.
+        places: Columns and rows of a line or of the corners of an area.
+        width: Of a line, in pixels; 0: an area.
+        image: A data URL; none: a line or an area.
+        left, top: The first column and row of the picture.
+    """
+
+    erase: bool = False
+    places: Annotated[list[tuple[float, float]], Field(max_length=100_000)] = []
+    width: Annotated[float, Field(ge=0, le=100_000)] = 0
+    image: Annotated[str, Field(pattern=r"^data:image/png;base64,[A-Za-z0-9+/=]*$")] | None = None
+    left: int = 0
+    top: int = 0
+
+
+class Marked(BaseModel):
+    """A step that marks or unmarks something, as of `rgflow.app.album.Step`; `at`: how many steps
+    were done before."""
+
+    words: Annotated[str, Field(max_length=80)]
+    marks: Annotated[list[Mark], Field(max_length=10_000)] = []
+    clears: bool = False
+    at: int
 
 
 class Photographs:
@@ -47,10 +82,16 @@ class Photographs:
 
     Args:
         flows: Flows of photographs.
+        folder: For the pictures that are open; by default a temporary one.
+        workers: Processes that compute what takes long; 0: this one does.
     """
 
-    def __init__(self, flows: Flows) -> None:
-        self.flows, self.album, self.jobs = flows, Album(), Jobs(MAX_COMPUTATIONS)
+    def __init__(self, flows: Flows, folder: Path | None = None, workers: int = 0) -> None:
+        self._temporary = None if folder else tempfile.TemporaryDirectory()
+        where = folder or Path(str(self._temporary and self._temporary.name))
+        self.album = Album(where, flows.channels)
+        self.flows, self.jobs = flows, Jobs(max(workers, MAX_COMPUTATIONS))
+        self.helpers = Helpers(workers, torch.get_num_threads()) if workers else None
         self.decoding = threading.Semaphore(MAX_DECODED)
 
     def router(self) -> APIRouter:
@@ -58,8 +99,11 @@ class Photographs:
         found = APIRouter()
         for path, get in (
             ("", self.page),
+            ("/open", self.open),
+            ("/archive", self.archive),
             ("/{name}", self.facts),
             ("/{name}/tile", self.tile),
+            ("/{name}/small", self.small),
             ("/{name}/export", self.export),
         ):
             found.add_api_route(f"/photographs{path}", get, methods=["GET"])
@@ -68,11 +112,12 @@ class Photographs:
             ("", self.upload),
             ("/examples/{name}", self.example),
             ("/{name}/stop", self.stop),
+            ("/{name}/close", self.close),
+            ("/{name}/forget", self.forget),
+            ("/{name}/steps", self.mark),
             ("/{name}/undo", self.undo),
             ("/{name}/redo", self.redo),
             ("/{name}/take/{number}", self.take),
-            ("/{name}/second", self.second),
-            ("/{name}/second/{example}", self.second_example),
             ("/{name}/{what}", self.compute),
         ):
             found.add_api_route(f"/photographs{path}", post, methods=["POST"])
@@ -82,11 +127,13 @@ class Photographs:
         """The page itself."""
         return HTMLResponse(
             static("photographs.html")
-            .replace("/*style*/", static("photographs.css"))
+            .replace("/*style*/", static("shared.css") + static("photographs.css"))
+            .replace("<!--header-->", header("Photographs", ""))
             .replace("/*script*/", "\n".join(map(static, SCRIPTS)))
             .replace("{{about}}", self.flows.about)
             .replace("{{examples}}", json.dumps(list(examples.EXAMPLES)))
-            .replace("{{others}}", json.dumps({k: of[0] for k, of in examples.EXAMPLES.items()}))
+            .replace("{{sensitivity}}", str(SENSITIVITY))
+            .replace("{{days}}", str(IDLE_DAYS))
             .replace("{{max_bytes}}", str(MAX_FILE))
         )
 
@@ -94,54 +141,53 @@ class Photographs:
 
     def upload(self, file: UploadFile, request: Request) -> dict[str, Any]:
         """Open a file that is sent."""
-        with self.decoding:
-            return self._opened(_content(file), request)
+        content = io.BytesIO(file.file.read())
+        content.name = Path(file.filename or "picture").name[:80]
+        return self._opened(content, request)
 
     def example(self, name: str, request: Request) -> dict[str, Any]:
-        """Open a damaged example; the mask of its damage comes with it."""
-        _check_example(name)
+        """Open a damaged example, with its damage marked."""
+        if name not in examples.EXAMPLES:
+            raise HTTPException(
+                404, f"Expected one of {', '.join(examples.EXAMPLES)}; got another."
+            )
         content, mask = examples.damaged(name)
-        return self._opened(content, request) | {"mask": mask_url(mask)}
+        marks = [Mark(image=mask_url(mask)).model_dump()]
+        return self._opened(content, request, words="the marks of the example", marks=marks)
 
-    def second(self, name: str, file: UploadFile) -> dict[str, Any]:
-        """Open a file to mix a picture with."""
-        with self.decoding:
-            return self._second(name, _content(file))
-
-    def second_example(self, name: str, example: str) -> dict[str, Any]:
-        """Open an example to mix a picture with."""
-        _check_example(example)
-        return self._second(name, examples.whole(example))
-
-    def _read(self, content: Any) -> tuple[Picture, Pixels]:
-        """A picture, and what a flow sees of it, [C, H, W]."""
-        flow = self.flows(averages=False)
-        with _refusing():
+    def _opened(self, content: io.BytesIO, request: Request, **step: Any) -> dict[str, Any]:
+        with self.decoding, _refusing():
             picture = read(content, most=MAX_PIXELS)
-            check_size(flow, *picture.size)
-            return picture, picture.pixels(flow.config.channels)
+            check_size(self.flows(averages=False), *picture.size)
+            photo = self.album.add(
+                content.getvalue(),
+                picture,
+                content.name,
+                lossy=lossy(content),
+                visitor=request.scope.get("visitor", ""),
+            )
+            if step:
+                photo.do(**step)
+            return photo.facts()
 
-    def _opened(self, content: Any, request: Request) -> dict[str, Any]:
-        picture, seen = self._read(content)
-        visitor = request.scope.get("visitor", "")
-        with _refusing():
-            photo = Photo.of(content.name, picture, seen, lossy=lossy(content), visitor=visitor)
-            return photo.facts(self.album.add(photo))
+    # ---------------------------------------------------------------- pictures
 
-    def _second(self, name: str, content: Any) -> dict[str, Any]:
-        photo, (picture, seen) = self.album[name], self._read(content)
-        second, notes = fitted(seen, *photo.changed.shape), [*picture.notes]
-        with _refusing():
-            self.album.add_second(photo, second)
-        if seen.shape != second.shape:
-            notes.append("it is cropped and resized to the size of the first")
-        return {"name": content.name, "notes": "; ".join(notes)}
-
-    # ---------------------------------------------------------------- a picture
+    def open(self, request: Request) -> list[dict[str, Any]]:
+        """The pictures of this visitor."""
+        photos = self.album.of(request.scope.get("visitor", ""))
+        return [photo.facts(steps=False) for photo in photos]
 
     def facts(self, name: str) -> dict[str, Any]:
-        """What the page knows of a picture, for when it is loaded again."""
-        return self.album[name].facts(name)
+        """What the page knows of a picture, and its history."""
+        return self.album[name].facts()
+
+    def small(self, name: str) -> Response:
+        """The picture for the strip."""
+        return Response(self.album[name].small(), media_type="image/png")
+
+    def close(self, name: str) -> None:
+        """Delete a picture, and all that was done to it."""
+        self.album.close(name)
 
     def tile(
         self,
@@ -164,7 +210,7 @@ class Photographs:
         if not (0 <= zoom <= MAX_ZOOM and 0 <= level <= MAX_LEVEL and row >= 0 and column >= 0):
             raise HTTPException(422, "Expected a tile of the picture; got another.")
         photo, edge = self.album[name], TILE << zoom
-        pixels = photo.original if original else photo.now
+        pixels = photo.before if original else photo.now
         part = pixels[:, row * edge : (row + 1) * edge, column * edge : (column + 1) * edge]
         if not part.size:
             raise HTTPException(404, "Expected a tile inside the picture; got one outside.")
@@ -181,45 +227,67 @@ class Photographs:
         photo, task = self.album[name], TASKS.get(what)
         if task is None:
             raise HTTPException(404, f"Expected one of {', '.join(TASKS)}; got another.")
-        flow = partial(self.flows, averages=task in OF_AVERAGES)
-        return self.jobs.start(
-            photo, lambda tell: task(Task(flow(), self.album, photo, region, tell))
-        )
+        averages = task in OF_AVERAGES
+
+        def work(tell: Any) -> dict[str, Any]:
+            flow = photo.learned.get(averages) or self.flows(averages=averages)
+            return task(Task(flow, self.album, photo, region, tell, self.flows, self.helpers))
+
+        return self.jobs.start(photo, work)
 
     def stop(self, name: str) -> None:
         """End the computation under way."""
         self.album[name].ended.set()
+
+    def forget(self, name: str) -> None:
+        """Forget what flows have learned of a picture."""
+        self.album[name].learned.clear()
+
+    # ---------------------------------------------------------------- history
+
+    def mark(self, name: str, step: Marked) -> dict[str, Any]:
+        """Mark or unmark something."""
+        with _refusing():
+            return self.album[name].do(**step.model_dump(exclude_defaults=True))
 
     def take(self, name: str, number: int) -> dict[str, Any]:
         """Use one of those drawn."""
         photo = self.album[name]
         if not 0 <= number < len(photo.drawn):
             raise HTTPException(404, "Expected one of the draws; this one is no longer kept.")
-        photo.change(photo.drawn[number])
-        return {"version": photo.version}
+        with _refusing():
+            step = photo.do("using a draw", clears=True, new=photo.drawn[number])
+        return {"step": step, "version": photo.version}
 
     def undo(self, name: str) -> dict[str, Any]:
-        """Take the last change of the picture back."""
-        return _stepped(self.album[name], "undo")
+        """Take the last step back."""
+        return _gone(self.album[name], -1)
 
     def redo(self, name: str) -> dict[str, Any]:
-        """Repeat the change that was undone last."""
-        return _stepped(self.album[name], "redo")
+        """Repeat the step that was undone last."""
+        return _gone(self.album[name], 1)
 
     def export(self, name: str, like: bool = False) -> Response:
         """The picture as a file, without loss, or `like` the one that was opened."""
         photo = self.album[name]
-        content, ending = saved(photo.exported(), photo.lossy if like else None)
-        called = quote(f"{Path(photo.name).stem}-{photo.made}.{ending}")
-        headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{called}"}
+        called, content = exported(photo, like=like)
+        headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(called)}"}
         return Response(content, media_type="application/octet-stream", headers=headers)
 
+    def archive(self, request: Request, like: bool = False) -> Response:
+        """All pictures of this visitor in a ZIP file, and a contact sheet."""
+        photos = self.album.of(request.scope.get("visitor", ""))
+        headers = {"Content-Disposition": "attachment; filename=photographs.zip"}
+        return StreamingResponse(
+            archived(photos, like=like), headers=headers, media_type="application/zip"
+        )
 
-def _stepped(photo: Photo, way: Literal["undo", "redo"]) -> dict[str, Any]:
-    """The version after a step back or forward."""
-    if not (photo.undo() if way == "undo" else photo.redo()):
-        raise HTTPException(422, f"Expected a step to {way}; none is kept.")
-    return {"version": photo.version}
+
+def _gone(photo: Photo, way: int) -> dict[str, Any]:
+    """The picture after a step back or forward."""
+    if not photo.go(way):
+        raise HTTPException(422, f"Expected a step to {'re' if way > 0 else 'un'}do; none is kept.")
+    return {"version": photo.version, "done": photo.about.done}
 
 
 @contextmanager
@@ -229,15 +297,3 @@ def _refusing() -> Iterator[None]:
         yield
     except (ValueError, OSError) as error:
         raise HTTPException(422, str(error)) from error
-
-
-def _content(file: UploadFile) -> io.BytesIO:
-    """The content of a file that is sent, with its name."""
-    content = io.BytesIO(file.file.read())
-    content.name = Path(file.filename or "picture").name[:80]
-    return content
-
-
-def _check_example(name: str) -> None:
-    if name not in examples.EXAMPLES:
-        raise HTTPException(404, f"Expected one of {', '.join(examples.EXAMPLES)}; got another.")

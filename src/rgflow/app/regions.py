@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from rgflow.app.album import Photo
+from rgflow.app.project import Photo
 from rgflow.photographs import damage
 
 
@@ -18,13 +18,15 @@ class Region(BaseModel):
         width: Columns; all to the right by default.
         mask: What is marked of the rectangle, a data URL; everything by default.
         temperature: Of detail that is drawn.
-        levels: Number of the finest levels that are drawn anew or mixed.
-        share: Share of the second picture in these levels of a mixture.
+        levels: Number of the finest levels that are drawn anew.
         zoom: The page shows the picture reduced by 2^zoom.
         seed: Of the first draw.
         count: Number of draws.
-        odd: Threshold of damage, as for `rgflow.photographs.damage.find_damage`.
+        sensitivity: To damage, as for `rgflow.photographs.damage.find_damage`.
         factor: By which the picture is enlarged.
+        grow: Pixels by which marks grow.
+        seconds: How long each flow learns.
+        down, across: From what is marked to the place to copy from, in rows and columns.
     """
 
     top: Annotated[int, Field(ge=0)] = 0
@@ -34,12 +36,15 @@ class Region(BaseModel):
     mask: str | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
     levels: Annotated[int, Field(ge=1, le=12)] = 2
-    share: Annotated[float, Field(ge=0, le=1)] = 1.0
     zoom: Annotated[int, Field(ge=0, le=8)] = 0
     seed: Annotated[int, Field(ge=0, le=2**53)] = 0
     count: Annotated[int, Field(ge=1, le=6)] = 3
-    odd: Annotated[float, Field(ge=5, le=1000)] = damage.ODD_EXCESS
+    sensitivity: Annotated[float, Field(ge=0, le=1)] = damage.SENSITIVITY
     factor: Literal[2, 4] = 2
+    seconds: Annotated[float, Field(gt=0, le=3600)] = 30
+    grow: Literal[-1, 1] = 1
+    down: Annotated[int, Field(ge=-100_000, le=100_000)] = 0
+    across: Annotated[int, Field(ge=-100_000, le=100_000)] = 0
 
     def within(self, photo: Photo) -> tuple[slice, slice]:
         """Its rows and columns.
@@ -47,7 +52,7 @@ class Region(BaseModel):
         Raises:
             ValueError: If it reaches outside the picture.
         """
-        height, width = photo.changed.shape
+        height, width = photo.shape
         bottom = height if self.height is None else self.top + self.height
         right = width if self.width is None else self.left + self.width
         if not (self.top < bottom <= height and self.left < right <= width):

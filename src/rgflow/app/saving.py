@@ -45,7 +45,7 @@ def lossy(content: BinaryIO) -> Lossy | None:
         options: dict[str, Any] = {"quality": QUALITY}
         if isinstance(opened, JpegImagePlugin.JpegImageFile):
             # As it was, so that what hasn't changed loses next to nothing.
-            options = {"qtables": opened.quantization}
+            options = {"qtables": [[*one] for one in opened.quantization.values()]}
             if (sampling := JpegImagePlugin.get_sampling(opened)) >= 0:
                 options["subsampling"] = sampling
     exact = kind == "WEBP" and is_lossless_webp(content)

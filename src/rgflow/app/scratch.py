@@ -1,14 +1,15 @@
-"""The folder for the temporary files of a server."""
+"""The folders of a server: for temporary files, and for the pictures that are open."""
 
 import os
 import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from itertools import count
 from pathlib import Path
 
-from rgflow.files import locked
+from rgflow.files import located, locked
 
 
 @contextmanager
@@ -44,3 +45,21 @@ def scratch() -> Iterator[Path]:
             tempfile.tempdir = before
             del os.environ["GRADIO_TEMP_DIR"]
             shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def projects(folder: str | None = None) -> Iterator[Path]:
+    """A folder for open pictures that no other server uses, and that only this user can read: of
+    those in a folder, `$XDG_DATA_HOME/rgflow` or `~/.local/share/rgflow` by default, the first.
+
+    Raises:
+        OSError: If it can't be made.
+    """
+    top = located(folder or f"{os.environ.get('XDG_DATA_HOME') or '~/.local/share'}/rgflow")
+    with ExitStack() as held:
+        for number in count(1):
+            found = top / f"projects-{number}"
+            found.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if held.enter_context(locked(found)):
+                break
+        yield found

@@ -8,44 +8,29 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import (  # type: ignore[attr-defined]  # which is found when it runs
-    distance_transform_cdt,
-)
-from skimage.measure import label
 
-from rgflow.app.album import Pixels
-from rgflow.cells import Mask
+from rgflow.app.project import Part, Pixels
 from rgflow.flow import Flow
-from rgflow.photographs import damage
+from rgflow.photographs import damage, detector
 from rgflow.photographs.restoring import Around
 
-Part = tuple[slice, slice]
-"""Rows and columns."""
-STRIP_PIXELS, STRIP_UNIT, STRIP_RIM = 1 << 20, 256, 64
+STRIP_PIXELS, STRIP_UNIT, STRIP_RIM = 1 << 20, 256, detector.RIM
 """Pixels of a strip, the unit of its height in rows, and the rows read above and below it."""
-MAX_SCRATCH_DEPTH = 16
-"""Maximum distance in pixels from a scratch's interior to its edge."""
 
 
 def searched(
-    flow: Flow,
     pixels: Pixels,
     rows: slice,
     columns: slice,
-    odd: float,
-    loss: float,
+    sensitivity: float,
     progress: Callable[[float], None],
-) -> Iterator[tuple[slice, Mask]]:
+) -> Iterator[tuple[slice, damage.Damage]]:
     """Find damage strip by strip, by `rgflow.photographs.damage.find_damage`.
 
-    The corner of something large in a strip, such as an overexposed sky, looks like a lost block.
-    So what goes on outside the strip and isn't as narrow as a scratch is left out.
-
     Args:
-        flow: A flow of photographs.
         pixels: The photograph, [C, H, W].
         rows, columns: The region.
-        odd, loss: As for `find_damage`.
+        sensitivity: As for `find_damage`.
         progress: Called with the share of the work that is done.
 
     Yields:
@@ -53,8 +38,8 @@ def searched(
     """
     for strip, wide, inside, share in _strips(pixels, rows, columns, progress):
         image = torch.from_numpy(pixels[:, *wide].copy())
-        found = damage.find_damage(flow, image, odd=odd, loss=loss, progress=share).found
-        yield strip, _within(found, wide, pixels.shape[1:])[inside]
+        found = damage.find_damage(image, sensitivity=sensitivity, progress=share)
+        yield strip, damage.Damage(found.found[inside], found.probability[inside])
 
 
 def surprises(
@@ -68,7 +53,8 @@ def surprises(
     """Find how much less likely than usual pixels are, strip by strip.
 
     Args:
-        flow, pixels, rows, columns, progress: As for `searched`.
+        flow: A flow of photographs.
+        pixels, rows, columns, progress: As for `searched`.
         zoom: The maximum is taken over squares of 2^zoom×2^zoom pixels.
 
     Yields:
@@ -96,9 +82,8 @@ def _strips(
             done = strip.start - rows.start + of_strip * (strip.stop - strip.start)
             progress(done / (rows.stop - rows.start))
 
-        wide, inside = around(pixels, strip, columns, STRIP_RIM)
+        wide, inside = around(pixels, strip, columns, STRIP_RIM, detector.UNIT)
         yield strip, wide, inside, share
-        share(1)  # as a search without finds ends early
 
 
 def around(
@@ -121,15 +106,3 @@ def around(
         wide.append(slice(start, min(of.stop + rim, size)))
         inside.append(slice(of.start - start, of.stop - start))
     return (wide[0], wide[1]), (inside[0], inside[1])
-
-
-def _within(found: Mask, wide: Part, size: tuple[int, ...]) -> Mask:
-    """The damage found in a part of a photograph, without thick areas that extend beyond the
-    part."""
-    names, edges = label(found, connectivity=2), [np.zeros(1, dtype=int)]
-    for axis, (of, end) in enumerate(zip(wide, size, strict=True)):
-        lines = np.moveaxis(names, axis, 0)
-        edges += [lines[0]] if of.start > 0 else []
-        edges += [lines[-1]] if of.stop < end else []
-    thick = names[distance_transform_cdt(found, "chessboard") > MAX_SCRATCH_DEPTH]
-    return np.asarray(found & ~np.isin(names, np.intersect1d(thick, np.concatenate(edges))))

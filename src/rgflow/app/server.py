@@ -23,10 +23,11 @@ from rgflow.app.flows import Flows
 from rgflow.app.gate import MAX_BUFFERED, Gate, is_local
 from rgflow.app.layout import MAX_PAGES, build
 from rgflow.app.models import ModelStore
-from rgflow.app.page import static
+from rgflow.app.page import header, static
 from rgflow.app.panel import Panel
 from rgflow.app.panels import panels
 from rgflow.app.photographs import MAX_FILE, Photographs
+from rgflow.app.scratch import projects as kept
 from rgflow.app.scratch import scratch
 from rgflow.app.sessions import SessionStore
 from rgflow.checks import check_whole
@@ -37,7 +38,7 @@ MAX_EVENTS_OF_A_KIND, MAX_EVENTS, MAX_WAITING = 4, 40, 200
 LATENTS = "msds1-best"
 """The model of the page of latents, unless another one is asked for."""
 LIMITS = {
-    r"/photographs(/[^/]+/second)?": MAX_FILE + (1 << 16),  # with the form around it
+    r"/photographs": MAX_FILE + (1 << 16),  # with the form around it
     r"/photographs/[^/]+/[^/]+": MAX_BUFFERED,  # with a mask, as a PNG picture in base64
     r"/latents/gradio_api/upload": MAX_UPLOAD + (1 << 16),
 }
@@ -53,6 +54,8 @@ def make_app(
     host: str = "127.0.0.1",
     name: str | None = None,
     own_panels: Iterable[str] = (),
+    projects: Path | None = None,
+    workers: int = 0,
 ) -> FastAPI:
     """The page as an application, with `/health`, behind a `rgflow.app.gate.Gate`.
 
@@ -63,6 +66,8 @@ def make_app(
         name: The name at which a proxy shows it, with the port unless it is the usual one.
             Visitors of this machine alone, without a proxy, may open any of its folders.
         own_panels: Import paths of panels of your own.
+        projects: The folder for open photographs; by default a temporary one.
+        workers: Processes that compute what takes long for the page of photographs; 0: this one.
 
     Raises:
         FileNotFoundError: If there is no such model.
@@ -80,7 +85,8 @@ def make_app(
     blocks.queue(
         default_concurrency_limit=MAX_EVENTS_OF_A_KIND, max_size=MAX_WAITING, api_open=False
     )
-    page = Photographs(Flows(model.flow, first) if photographs else Flows())
+    flows = Flows(model.flow, first) if photographs else Flows()
+    page = Photographs(flows, projects, workers)
     app = FastAPI(title="rgflow explorer", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.sessions = sessions
     app.add_middleware(
@@ -89,6 +95,7 @@ def make_app(
         public=name or "",
         auth=auth,
         limits=LIMITS,
+        key=page.album.key,
     )
 
     @app.get("/health")
@@ -149,8 +156,10 @@ async def _refused(_: Request, error: Exception) -> Response:
 def _script(shown: Iterable[Panel]) -> str:
     """The script of the page of latents, with what it needs to know."""
     known = json.dumps([panel.script for panel in shown]).replace("<", "\\u003c")
-    scripts = static("download.js") + static("page.js")
-    return f"<script>const PANELS = {known};\n{scripts}</script>"
+    above = json.dumps(header("Latents", "../")).replace("<", "\\u003c")
+    scripts = f"const PANELS = {known}, HEADER = {above};\n"
+    scripts += static("download.js") + static("page.js")
+    return f"<style>{static('shared.css')}</style><script>{scripts}</script>"
 
 
 def serve(
@@ -162,6 +171,8 @@ def serve(
     name: str | None = None,
     threads: int | None = None,
     own_panels: Iterable[str] = (),
+    projects: str | None = None,
+    workers: int = 0,
 ) -> None:
     """Serve the page until the process is stopped.
 
@@ -171,6 +182,8 @@ def serve(
         port: The port to listen at.
         threads: Threads of one computation; none: one, as small products share badly.
         own_panels: As for `make_app`.
+        projects: The folder for open photographs, as for `rgflow.app.scratch.projects`.
+        workers: As for `make_app`.
 
     Raises:
         FileNotFoundError: As for `make_app`.
@@ -179,8 +192,13 @@ def serve(
     check_whole("--port", port, 1, 65535)
     torch.set_num_threads(threads or 1)
     shown = f"[{host}]" if ":" in host else host
-    with scratch() as folder:
-        app = make_app(first, auth, host=host, name=name, own_panels=own_panels)
+    with scratch() as folder, kept(projects) as photographs:
+        how: dict[str, Any] = {
+            "own_panels": own_panels,
+            "projects": photographs,
+            "workers": workers,
+        }
+        app = make_app(first, auth, host=host, name=name, **how)
         print(f"The explorer is at http://{shown}:{port}; Ctrl-C ends it.", flush=True)
         server = _Server(
             uvicorn.Config(

@@ -6,25 +6,38 @@ page is to know in the end. A `ValueError` is told to the user.
 Letters in shapes: C channels; H, W rows and columns; h, w those of a part.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from scipy.ndimage import (  # type: ignore[attr-defined]  # which are found when it runs
+    binary_dilation,
+    binary_erosion,
+    distance_transform_cdt,
+    find_objects,
+)
+from skimage.measure import label
 from torch import Tensor
 
-from rgflow.app.album import Album, Drawn, Photo, Pixels
+from rgflow.app.album import Album
 from rgflow.app.data_urls import mask_from, mask_url, png_url
-from rgflow.app.jobs import Tell
+from rgflow.app.flows import Flows
+from rgflow.app.jobs import StoppedError, Tell
+from rgflow.app.project import Drawn, Part, Photo, smaller
 from rgflow.app.regions import Region
-from rgflow.app.searching import Part, around, searched, surprises
+from rgflow.app.saving import saved
+from rgflow.app.searching import around, searched, surprises
 from rgflow.cells import Mask
 from rgflow.flow import Flow
-from rgflow.photographs import changing, enlarging, restoring
-from rgflow.photographs.pictures import Picture, as_seen, image_of
+from rgflow.photographs import changing, copying, enlarging, restoring
+from rgflow.photographs.adapting import adapt
+from rgflow.photographs.damage import Damage, seen_through
+from rgflow.photographs.pictures import Picture, as_seen
+from rgflow.photographs.restoring import DEEP
+from rgflow.processes import Helpers
 
 MAX_PIXELS = 64_000_000
 """Pixels of the largest picture, for memory; cameras have up to 60 million."""
@@ -35,11 +48,10 @@ REPAIR_RIM = 40
 """Pixels of the surroundings that a repair sees."""
 SITE_UNIT = 64
 """Edge in pixels of squares in which all levels that are drawn anew have a site."""
-PREVIEW = 384
-"""Longer edge in pixels of the small pictures of what was drawn."""
-FIRST_SQUARE, NEXT_SQUARE = 96, 256
-"""Edges in pixels of the squares in which a mixture appears: of the first, so that it is seen soon,
-and of all others."""
+MAX_SHOWN, MAX_PARTS = 2048, 1000
+"""Longer edge in pixels of the pictures of what was drawn, and separate marks that are listed."""
+LEAST_SHOWN = 2
+"""Smallest probability of damage that the page is told, in 255ths."""
 SURPRISE_STEPS = 4
 """Grey levels of the map of surprise for a nat."""
 
@@ -70,6 +82,8 @@ class Task:
         photo: The picture.
         region: Which part of it, and how.
         tell: Tells the page; raises `StoppedError` if nobody wants the rest.
+        flows: Both flows, as they were before they learned a picture.
+        helpers: Processes for what takes long; None: this one.
     """
 
     flow: Flow
@@ -77,6 +91,19 @@ class Task:
     photo: Photo
     region: Region
     tell: Tell
+    flows: Flows
+    helpers: Helpers | None = None
+
+    def computed(
+        self,
+        function: Callable[..., Any],
+        *arguments: Any,
+        **callbacks: Callable[..., None],
+    ) -> Any:
+        """What a function of the flow returns, by a helper if there are some."""
+        if self.helpers:
+            return self.helpers.call(function, self.flow, *arguments, callbacks=callbacks)
+        return function(self.flow, *arguments, **callbacks)
 
     @property
     def part(self) -> Part:
@@ -106,7 +133,7 @@ class Task:
         """The region with `rim` pixels around it, from a multiple of `step` on."""
         mask, photo = self.marked, self.photo
         part, inside = around(photo.now, *self.part, rim, step)
-        hole = np.zeros_like(photo.changed[part])
+        hole = np.zeros(photo.now[0][part].shape, dtype=bool)
         hole[inside] = mask
         return Crop(part, inside, torch.from_numpy(photo.now[:, *part].copy()), hole)
 
@@ -125,36 +152,78 @@ def repair(task: Task) -> dict[str, Any]:
     Raises:
         ValueError: If nothing is marked, or all is.
     """
-    photo, shown = task.photo, False
+    photo, shown = task.photo, list[Drawn]()
     (rows, columns), _, image, hole = task.crop(REPAIR_RIM)
     if hole.all():
         raise ValueError("Expected some unmarked pixels around the marked ones; there are none.")
 
+    def drawn(found: Tensor) -> Drawn:
+        return Drawn(rows.start, columns.start, found.cpu().numpy(), hole)
+
     def show(found: Tensor) -> None:
-        nonlocal shown
-        new = Drawn(rows.start, columns.start, found.cpu().numpy(), hole)
-        photo.change(new, same_step=shown)
-        shown = True
+        shown.append(drawn(found))
+        photo.preview(shown[-1])
         task.tell(version=photo.version)
 
     try:
-        show(restoring.restore(task.flow, image, hole, progress=task.progress, preview=show))
+        found = task.computed(restoring.restore, image, hole, progress=task.progress, preview=show)
+        found = seen_through(image, hole, found)
+        step = photo.do("the repair", clears=True, new=drawn(found))
     except Exception:
         if shown:
-            photo.undo()
+            photo.drop(shown[-1])
         raise
-    return {"pixels": int(hole.sum())}
+    deep = bool(distance_transform_cdt(hole, "chessboard").max() > DEEP)
+    return {"pixels": int(hole.sum()), "deep": deep, "step": step}
 
 
 def find(task: Task) -> dict[str, Any]:
-    """Mark what is damaged, strip by strip."""
-    photo, (rows, columns) = task.photo, task.part
-    odd, loss = task.region.odd, photo.picture.loss
-    for strip, found in searched(task.flow, photo.now, rows, columns, odd, loss, task.progress):
-        if found.any():
-            place = {"top": strip.start, "left": columns.start}
-            task.tell(mask=mask_url(found), pixels=int(found.sum()), **place)
+    """Map how probably pixels are damaged, strip by strip."""
+    for strip, found in _found(task, task.progress):
+        grey = (255 * found.probability).round().astype(np.uint8)
+        grey[grey < LEAST_SHOWN] = 0
+        if grey.any():
+            task.tell(map=png_url(grey), top=strip.start, left=task.part[1].start)
     return {}
+
+
+def _found(task: Task, progress: Callable[[float], None]) -> Iterator[tuple[slice, Damage]]:
+    """Rows of strips of the region, and what is damaged in them."""
+    return searched(task.photo.now, *task.part, task.region.sensitivity, progress)
+
+
+def mend(task: Task) -> dict[str, Any]:
+    """Find what is damaged in the whole picture, and repair it, as two steps."""
+    found = np.zeros(task.photo.shape, dtype=bool)
+    for strip, part in _found(task, lambda share: task.progress(share / 2)):
+        found[strip] = part.found
+    if not found.any():
+        return {"pixels": 0}
+    mask = mask_url(found)
+    task.photo.do("the search", marks=[{"image": mask}])
+
+    def tell(progress: float | None = None, **what: Any) -> None:
+        task.tell(**what, **({} if progress is None else {"progress": (1 + progress) / 2}))
+
+    return repair(replace(task, region=Region(mask=mask), tell=tell))
+
+
+def learn(task: Task) -> dict[str, Any]:
+    """Let both flows learn the picture, until they are stopped."""
+    photo, image, learned = task.photo, torch.from_numpy(task.photo.now.copy()), dict[bool, Any]()
+    for number, averages in enumerate((False, True)):
+
+        def progress(share: float, number: int = number) -> None:
+            try:
+                task.progress_of(number, 2)(share)
+            except StoppedError as stopped:
+                raise KeyboardInterrupt from stopped  # which keeps what is learned so far
+
+        flow = task.flows(averages=averages)
+        learned[averages] = adapt(flow, image, seconds=task.region.seconds, progress=progress)
+    photo.learned = {averages: one.flow.frozen() for averages, one in learned.items()}
+    bits = [(one.before, one.after) for one in learned.values() if one.after < one.before]
+    return {"shares": [1 - after / before for before, after in bits]}
 
 
 def surprise(task: Task) -> dict[str, Any]:
@@ -183,16 +252,29 @@ def complete(task: Task) -> dict[str, Any]:
     # depends on is up to twice as far: for a reach of 3, 3 << COMPLETION_LEVELS for the finest
     # levels. Of coarser ones it sees what the crop holds.
     crop = task.crop(3 << COMPLETION_LEVELS, SITE_UNIT)
-    images = restoring.completions(
-        task.flow,
-        crop.image,
-        crop.hole,
-        region.count,
-        particles=PARTICLES,
-        generator=torch.Generator().manual_seed(region.seed),
-        progress=task.progress,
-    )
-    return _offer(task, crop, images)
+    task.computed(
+        _completed, crop.image, crop.hole, region.count, region.seed,
+        progress=task.progress, found=_offering(task, crop),
+    )  # fmt: skip
+    return {}
+
+
+def _completed(
+    flow: Flow,
+    image: Tensor,
+    hole: Mask,
+    count: int,
+    seed: int,
+    *,
+    progress: Callable[[float], None],
+    found: Callable[[Tensor], None],
+) -> None:
+    """Draw completions [C, h, w], and tell each as it is found."""
+    generator = torch.Generator().manual_seed(seed)
+    for one in restoring.completions(
+        flow, image, hole, count, particles=PARTICLES, generator=generator, progress=progress
+    ):
+        found(one)
 
 
 def redraw(task: Task) -> dict[str, Any]:
@@ -203,41 +285,96 @@ def redraw(task: Task) -> dict[str, Any]:
     """
     region = task.region
     crop = task.crop(8 << region.levels, SITE_UNIT)
-    images = (
-        enlarging.redraw(
-            task.flow,
-            crop.image,
-            crop.hole,
-            levels=region.levels,
-            temperature=region.temperature,
-            generator=torch.Generator().manual_seed(region.seed + number),
-            progress=task.progress_of(number, region.count),
-        )
-        for number in range(region.count)
-    )
-    return _offer(task, crop, images)
-
-
-def _offer(task: Task, crop: Crop, images: Iterable[Tensor]) -> dict[str, Any]:
-    """Show what was drawn, [C, h, w] of a crop, to choose from."""
-    drawn = task.photo.drawn = []
-    for found in images:
-        pixels = found[:, *crop.inside].cpu().numpy()
-        small = image_of(pixels)
-        small.thumbnail((PREVIEW, PREVIEW))
-        drawn.append(Drawn(task.region.top, task.region.left, pixels, crop.hole[crop.inside]))
-        task.tell(drawn=png_url(np.asarray(small)), number=len(drawn) - 1)
+    show = _offering(task, crop)
+    for number in range(region.count):
+        how = region.levels, region.temperature, region.seed + number
+        progress = task.progress_of(number, region.count)
+        show(task.computed(_redrawn, crop.image, crop.hole, *how, progress=progress))
     return {}
+
+
+def _redrawn(
+    flow: Flow,
+    image: Tensor,
+    hole: Mask,
+    levels: int,
+    temperature: float,
+    seed: int,
+    *,
+    progress: Callable[[float], None],
+) -> Tensor:
+    """The image [C, h, w] with its finest levels drawn again."""
+    generator = torch.Generator().manual_seed(seed)
+    how: dict[str, Any] = {"levels": levels, "temperature": temperature, "generator": generator}
+    return enlarging.redraw(flow, image, hole, **how, progress=progress)
+
+
+def copied(task: Task) -> dict[str, Any]:
+    """Fill what is marked with another place of the picture.
+
+    Raises:
+        ValueError: If nothing is marked, or too much, or the place doesn't fit.
+    """
+    region = task.region
+    crop = task.crop(max(abs(region.down), abs(region.across)) + 2 * copying.SHIFT)
+    found = copying.copied(task.flow, crop.image, crop.hole, region.down, region.across)
+    show = _offering(task, crop)
+    for one in found:
+        show(one.image, how=one.how, nats=one.nats)
+    return {}
+
+
+def _offering(task: Task, crop: Crop) -> Callable[..., None]:
+    """A function that shows what was drawn, [C, h, w] of a crop, to choose from."""
+    drawn = task.photo.drawn = []
+
+    def show(found: Tensor, **more: Any) -> None:
+        pixels = found[:, *crop.inside].cpu().numpy()
+        drawn.append(Drawn(task.region.top, task.region.left, pixels, crop.hole[crop.inside]))
+        task.tell(drawn=png_url(smaller(pixels, MAX_SHOWN)), number=len(drawn) - 1, **more)
+
+    return show
+
+
+def parts(task: Task) -> dict[str, Any]:
+    """The separate marks of a region, the largest first."""
+    names, region = label(task.marked, connectivity=2), task.region
+    found = []
+    for number, box in enumerate(find_objects(names), 1):
+        mask = names[box] == number
+        found.append((int(mask.sum()), box, mask))
+    found.sort(key=lambda one: -one[0])
+    return {
+        "parts": [
+            {
+                "pixels": pixels,
+                "top": region.top + box[0].start,
+                "left": region.left + box[1].start,
+                "height": len(mask),
+                "width": len(mask[0]),
+                "mask": mask_url(mask),
+            }
+            for pixels, box, mask in found[:MAX_PARTS]
+        ]
+    }
+
+
+def grown(task: Task) -> dict[str, Any]:
+    """The marks of a region, grown by some pixels, or shrunk by a negative number."""
+    by, region = task.region.grow, task.region
+    change = binary_dilation if by > 0 else binary_erosion
+    found = change(task.marked, np.ones((3, 3)), abs(by))
+    return {"mask": mask_url(found), "top": region.top, "left": region.left} if found.any() else {}
 
 
 def enlarge(task: Task) -> dict[str, Any]:
     """Open the picture enlarged, as another one, to be compared with Lanczos.
 
     Raises:
-        ValueError: If that would have too many pixels.
+        ValueError: If that would have too many pixels, or there is no room for it.
     """
     flow, photo, factor = task.flow, task.photo, task.region.factor
-    pixels = photo.changed.size
+    pixels = photo.about.width * photo.about.height
     if pixels * factor**2 > MAX_PIXELS:
         instead = "choose ×2" if 4 * pixels <= MAX_PIXELS else "use rgflow enlarge"
         raise ValueError(
@@ -245,85 +382,27 @@ def enlarge(task: Task) -> dict[str, Any]:
             f"have {pixels * factor**2 / 1e6:.0f}: {instead}."
         )
     image, averages = torch.from_numpy(photo.now.copy()), flow.config.geometry.averages
-    large = enlarging.enlarge(flow, image, factor, progress=task.progress).cpu().numpy()
-    was, seen = photo.picture, as_seen(photo.now, len(photo.picture.seen))
-    now = Picture(seen, photo.exported(), was.notes, was.behind)
+    large = task.computed(enlarging.enlarge, image, factor, progress=task.progress).cpu().numpy()
+    was = photo.picture()
+    seen = as_seen(photo.now, len(was.seen))
+    now = Picture(seen, was.replaced(photo.now, photo.changed), was.notes, was.behind)
     picture = now.enlarged(large, averages=averages)
-    new = Photo.of(
-        photo.name, picture, large, lossy=photo.lossy, made="enlarged", visitor=photo.visitor
+    before = changing.fitted(photo.now, *large.shape[1:]) if averages else None
+    new = task.album.add(
+        saved(picture.image, None)[0],
+        picture,
+        photo.about.name,
+        before,  # without averages, the result lies half a pixel beside
+        before="Lanczos" if averages else "",
+        lossy=photo.about.lossy,
+        made="enlarged",
+        visitor=photo.about.visitor,
     )
-    if averages:  # otherwise the result lies half a pixel beside
-        new.original, new.before = changing.fitted(photo.now, *large.shape[1:]), "Lanczos"
-    return new.facts(task.album.add(new))
+    return {"opened": new.facts()}
 
 
-def mix(task: Task) -> dict[str, Any]:
-    """Show a mixture of a region, from coarse to fine as far as the zoom shows it.
-
-    Raises:
-        ValueError: If there is no second picture.
-    """
-    region, second = task.region, _second(task.photo)
-    pixels = task.photo.now  # of when it began
-    zooms = range(max(region.levels - 1, region.zoom), region.zoom - 1, -1)
-    parts = [(zooms[0], part) for part in _squares(task.part, FIRST_SQUARE << zooms[0])[:1]]
-    for zoom in zooms:
-        parts += [(zoom, part) for part in _squares(task.part, NEXT_SQUARE << zoom)]
-    for number, (zoom, part) in enumerate(parts):
-        task.progress(number / len(parts))
-        mixed = png_url(_mixed(task, pixels, second, part, zoom).transpose(1, 2, 0))
-        task.tell(mixed=mixed, top=part[0].start, left=part[1].start, step=1 << zoom)
-    return {}
-
-
-def keep(task: Task) -> dict[str, Any]:
-    """Make the mixture with the second picture the picture itself, at full size.
-
-    Raises:
-        ValueError: If there is no second picture.
-    """
-    pixels = task.photo.now
-    first, second = (torch.from_numpy(one.copy()) for one in (pixels, _second(task.photo)))
-    shares = [task.region.share] * task.region.levels
-    mixed = changing.mix(task.flow, first, second, shares, progress=task.progress).numpy()
-    task.photo.change(Drawn(0, 0, mixed, (mixed != pixels).any(0)))
-    return {}
-
-
-def _second(photo: Photo) -> Pixels:
-    """The pixels of the picture to mix with."""
-    if photo.second is None:
-        raise ValueError("Expected a picture to mix this one with; there is none: open one first.")
-    return photo.second
-
-
-def _squares(region: Part, edge: int) -> list[Part]:
-    """Squares of a grid that cover a region, those in its middle first."""
-    starts = product(*(range(of.start // edge * edge, of.stop, edge) for of in region))
-    middle = [(of.start + of.stop - edge) / 2 for of in region]
-    found = sorted(starts, key=lambda at: (at[0] - middle[0]) ** 2 + (at[1] - middle[1]) ** 2)
-    return [(slice(i, i + edge), slice(j, j + edge)) for i, j in found]
-
-
-def _mixed(task: Task, first: Pixels, second: Pixels, part: Part, zoom: int) -> Pixels:
-    """A part of a mixture, of the coarse images at level `zoom`: these are photographs as well,
-    with fewer levels."""
-    step, levels = 1 << zoom, max(task.region.levels - zoom, 0)
-    # So that all levels lie as in the whole.
-    wide, inside = around(first, *part, 8 << levels + zoom, 4 << levels + zoom)
-    image, other = (
-        torch.from_numpy(changing.coarse(task.flow, of[:, *wide], zoom)[:, ::step, ::step].copy())
-        for of in (first, second)
-    )
-    if levels and min(image.shape[1:]) >= task.flow.config.geometry.smallest:
-        shares = [task.region.share] * levels
-        image = changing.mix(task.flow, image, other, shares, progress=lambda _: task.tell())
-    return image[:, *(slice(of.start >> zoom, of.stop >> zoom) for of in inside)].numpy()
-
-
-TASKS: dict[str, Callable[[Task], dict[str, Any]]] = {
-    one.__name__: one for one in (repair, find, surprise, complete, redraw, enlarge, mix, keep)
-}
+_ALL = repair, find, mend, learn, surprise, complete, redraw, copied, parts, grown, enlarge
+TASKS: dict[str, Callable[[Task], dict[str, Any]]] = {one.__name__: one for one in _ALL}
 """By the names that the page uses."""
-OF_AVERAGES = redraw, enlarge, mix, keep
+OF_AVERAGES = redraw, enlarge
 """Those that work with coarse images that are averages."""

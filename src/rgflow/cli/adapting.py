@@ -17,9 +17,17 @@ if TYPE_CHECKING:
     from rgflow.cells import Mask
     from rgflow.cli.parsing import Parser
     from rgflow.flow import Flow
+    from rgflow.photographs.adapting import Adapted
 
-STEPS, SECONDS = 800, 20.0
-"""What is learned if nothing is said: as many steps, unless they take longer."""
+STEPS = 800
+"""What is learned if nothing is said: not as much as fits into some time, as the result would then
+depend on the machine."""
+
+
+def add_options(options: Parser, default: float | None = 0.0, usual: str = "") -> None:
+    """Add the options for learning a picture, and for keeping a model that has learned one."""
+    options.number("adapt", default, f"seconds in which the model learns the picture{usual}", 0.0)
+    add_keep(options)
 
 
 def add_keep(options: Parser) -> None:
@@ -44,6 +52,39 @@ def check_keep(settings: Namespace, pictures: int) -> Path | None:
     return folder
 
 
+def learned(flow: Flow, image: Tensor, settings: Namespace, name: str, keep: Path | None) -> Flow:
+    """The flow that has learned a picture, as `--adapt` says; the same flow without a gain.
+
+    Args:
+        flow: A flow of windows, of any size.
+        image: The picture, uint8 [C, H, W].
+        settings: Of the command.
+        name: What to call the picture.
+        keep: A folder to keep the flow in.
+    """
+    from rgflow.photographs.adapting import adapt
+
+    if settings.adapt:
+        with share_bar(f"{name}, learning (Ctrl-C: learned enough)") as progress:
+            found = adapt(flow, image, seconds=settings.adapt, progress=progress)
+        flow = _gained(flow, found, name)
+    if keep:
+        flow.save_pretrained(keep)
+    return flow
+
+
+def _gained(flow: Flow, found: Adapted, name: str) -> Flow:
+    """The copy that has learned, if it predicts what is held out better; says so."""
+    if not found.after < found.before:
+        say(f"{name}: the model has gained nothing by learning the picture.")
+        return flow
+    say(
+        f"{name}: the model has learned the picture: known pixels held out take {found.after:.2f} "
+        f"bits/dim instead of {found.before:.2f} (--adapt 0 turns this off)."
+    )
+    return found.flow
+
+
 def restored(
     flow: Flow, image: Tensor, hole: Mask, settings: Namespace, name: str
 ) -> tuple[Tensor, Flow]:
@@ -64,15 +105,9 @@ def restored(
     if settings.adapt == 0:
         with share_bar(f"{name}, repairing") as progress:
             return restore(flow, image, hole, sweeps=sweeps, progress=progress), flow
-    steps, seconds = (STEPS, SECONDS) if settings.adapt is None else (None, settings.adapt)
+    steps, seconds = (STEPS, None) if settings.adapt is None else (None, settings.adapt)
     with share_bar(f"{name}, learning and repairing (Ctrl-C: learned enough)") as progress:
         whole, found = restore_adapted(
             flow, image, hole, steps=steps, seconds=seconds, sweeps=sweeps, progress=progress
         )
-    if not found.after < found.before:
-        return whole, flow
-    say(
-        f"{name}: the model has learned the picture: known pixels held out take {found.after:.2f} "
-        f"bits/dim instead of {found.before:.2f} (--adapt 0 turns this off)."
-    )
-    return whole, found.flow
+    return whole, _gained(flow, found, name)

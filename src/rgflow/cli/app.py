@@ -29,6 +29,9 @@ def run(arguments: Sequence[str]) -> None:
     options.word("auth", None, "user:password to protect the page with")
     options.word("name", None, "name at which a proxy shows the page, such as pictures.example.org")
     options.whole("threads", 1, "number of threads per computation")
+    what = "processes that compute what takes long for a group; 0: the server itself, two at a time"
+    options.whole("workers", 0, what, least=0)
+    options.word("projects", None, "folder for the pictures that are open")
     options.several("panels", str, [], "panels of your own, by import path, with --trust")
     settings = parse(options, arguments)
     auth = None
@@ -43,7 +46,7 @@ def run(arguments: Sequence[str]) -> None:
 
     from rgflow.app.server import serve
 
-    how = some(settings, "host", "port", "name", "threads")
+    how = some(settings, "host", "port", "name", "threads", "projects", "workers")
     serve(settings.run, auth=auth, own_panels=settings.panels, **how)
 
 

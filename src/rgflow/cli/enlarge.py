@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import cache
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from rgflow.checks import check_at_least
+from rgflow.cli import adapting
 from rgflow.cli.parsing import Parser, most, outputs, parse
-from rgflow.files import expanded
-from rgflow.outputs import Source, check_space, keeping
+from rgflow.outputs import Made, check_space, keeping
 from rgflow.text import say, share_bar
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from jsonargparse import Namespace
+
+    from rgflow.cli.engines import Given
     from rgflow.flow import Flow
 
 MAX_RESULT = 250_000_000
@@ -22,6 +29,8 @@ MAX_RESULT = 250_000_000
 
 def run(arguments: Sequence[str]) -> None:
     """Parse, enlarge and write; a `ValueError` says a user's mistake."""
+    from rgflow.cli import collecting
+
     options = Parser(
         "enlarge",
         "Enlarge pictures of any size. Their pixels are taken as averages of those of the results, "
@@ -29,7 +38,7 @@ def run(arguments: Sequence[str]) -> None:
         "--temperature, samples. After an interruption the same command continues.",
         "rgflow enlarge small.png --factor 4 --temperature 0.6",
     )
-    options.add_argument("pictures", nargs="+", type=str, help="picture files of any size and mode")
+    options.add_argument("pictures", nargs="+", type=str, help=collecting.WHAT)
     options.word(
         "reduced",
         None,
@@ -54,18 +63,18 @@ def run(arguments: Sequence[str]) -> None:
     options.add_argument(
         "--temperature", type=float | None, default=None, help="sample the finer levels at this T"
     )
+    adapting.add_options(options)
     options.whole("seed", 0, "seed of the samples", least=0)
     options.word("background", "white", "the colour behind transparent pixels")
     options.limit()
     options.out("enlarged", "output folder")
+    collecting.add_options(options)
     settings = parse(options, arguments)
 
-    import torch
-
     from rgflow import trained
-    from rgflow.photographs.denoising import denoise
-    from rgflow.photographs.enlarging import check_factor, enlarge
-    from rgflow.photographs.pictures import LOSSLESS, MAX_PIXELS, named, read, write
+    from rgflow.photographs.collections import collection
+    from rgflow.photographs.enlarging import check_factor
+    from rgflow.photographs.pictures import LOSSLESS
     from rgflow.training.optimisation import prepare_machine
 
     if settings.noise is not None:
@@ -81,15 +90,54 @@ def run(arguments: Sequence[str]) -> None:
             f"use another --model."
         )
     check_factor(flow, settings.factor)
-    pixels = most(settings, MAX_PIXELS)
+    pictures = collection(settings.pictures, download=settings.download)
+    keep = adapting.check_keep(settings, len(pictures.groups))
 
     def names(number: int) -> list[str]:
-        ending = groups[number][0].suffix
+        ending = pictures.groups[number][0].suffix
         return [f"*{ending if ending.lower() in LOSSLESS else '.png'}"]
 
-    def work(source: Source) -> None:
-        path = source.path
-        picture = read(path, settings.background, most=pixels)
+    results = outputs(settings, pictures.groups, trained.fingerprint(flow))
+    with results.guarded():
+        collecting.results(settings, results, pictures, Enlarge(flow, settings, keep), names)
+
+
+@dataclass(frozen=True)
+class Enlarge:
+    """Enlarges pictures.
+
+    Attributes:
+        flow: A flow of photographs.
+        settings: Of the command.
+        keep: A folder for the model that has learned the picture.
+    """
+
+    flow: Flow
+    settings: Namespace
+    keep: Path | None = None
+
+    @cached_property
+    def _photos(self) -> Flow:
+        from rgflow import trained
+
+        return trained.load("photos").flow
+
+    def __call__(self, given: Given) -> Made:
+        """Enlarge one picture.
+
+        Raises:
+            ValueError: If it can't be read, or the result would be too large.
+        """
+        import torch
+
+        from rgflow.photographs.denoising import denoise
+        from rgflow.photographs.enlarging import enlarge
+        from rgflow.photographs.pictures import MAX_PIXELS, encoded, named, read
+
+        settings, source, kept = self.settings, given.source, given.kept
+        assert source is not None
+        path, pixels = source.path, most(settings, MAX_PIXELS)
+        picture = read(given.file, settings.background, most=pixels)
         height, width = (round(settings.factor * size) for size in picture.size)
         largest = max(pixels, MAX_RESULT)
         if height * width > largest:
@@ -97,40 +145,35 @@ def run(arguments: Sequence[str]) -> None:
                 f"Expected a result of at most {largest / 1e6:.0f} megapixels; {path.name} would "
                 f"have {height * width / 1e6:.0f}: use a smaller --factor, or raise --limit."
             )
-        results.check(named(picture.image, source.out(f"*{path.suffix}")))
-        image = torch.from_numpy(picture.pixels(flow.config.channels))
+        image = torch.from_numpy(picture.pixels(self.flow.config.channels))
         check_space(source.folder, 2 * math.ceil(settings.factor) ** 2 * image.nbytes)
-        source.folder.mkdir(parents=True, exist_ok=True)
-        keep = source.out(f".*.{source.key[:16]}.kept")
         # Half of the rounding error of coefficients, as most of these are 0 anyway; chosen on
         # photographs of wallpapers.
         noise = picture.loss / 2 if settings.noise is None else settings.noise
         if noise:
             with share_bar(f"{path.name}, noise") as progress:
                 three = image.expand(3, -1, -1)  # which photos has
-                image = denoise(photos(), three, noise, progress=progress)[: len(image)]
+                image = denoise(self._photos, three, noise, progress=progress)[: len(image)]
             say(f"{path.name}: its pixels moved within a standard error of {noise:.1f} levels.")
-        with share_bar(path.name) as progress, keeping(keep):
+        flow = adapting.learned(self.flow, image, settings, path.name, self.keep)
+        if settings.adapt:
+            kept = None  # as what another flow has drawn can't be continued
+        with share_bar(path.name) as progress, keeping(kept) if kept else nullcontext():
             large = enlarge(
                 flow,
                 image,
                 settings.factor,
                 temperature=settings.temperature,
-                generator=torch.Generator().manual_seed(settings.seed),
-                keep=keep,
+                generator=given.generator(settings.seed),
+                keep=kept,
                 progress=progress,
             )
+            averages = self.flow.config.geometry.averages
             out = picture.enlarged(large.cpu().numpy(), averages=averages)
             for note in out.notes:
                 say(f"{path.name}: {note}.")
-            written = write(out.image, named(out.image, source.out(f"*{path.suffix}")))
-        say(f"{path.name}: {width}×{height} pixels; see {written.name} in {written.parent}.")
-
-    @cache
-    def photos() -> Flow:
-        return trained.load("photos").flow
-
-    groups = [[expanded(name)] for name in settings.pictures]
-    results = outputs(settings, groups, trained.fingerprint(flow))
-    with results.guarded():
-        results.each(results.sources(groups, names), work)
+            target = named(out.image, source.out(f"*{path.suffix}"))
+            content = encoded(out.image, target)
+        say(f"{path.name}: {width}×{height} pixels; see {target.name} in {target.parent}.")
+        row = {"width": width, "height": height, "result": target.name}
+        return Made(row, [(target, content)])

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rgflow.cli import adapting
 from rgflow.cli.parsing import most, outputs
-from rgflow.outputs import check_space
+from rgflow.outputs import Made, check_space
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
     from torch import Tensor
 
+    from rgflow.cli.engines import Given
     from rgflow.model import RGFlow
     from rgflow.outputs import Source
     from rgflow.photographs.pictures import Picture
@@ -28,50 +29,51 @@ class Photograph:
     Attributes:
         source: The file, and the names of its results.
         picture: What it holds.
-        model: Of photographs.
-        written: The files written so far.
+        image: What the flow sees, uint8 [C, H, W].
+        flow: A flow of photographs, for images of this size.
+        made: What is made of it so far.
     """
 
     source: Source
     picture: Picture
-    model: Model
-    written: list[Path] = field(default_factory=list)
+    image: Tensor
+    flow: RGFlow
+    made: Made = field(default_factory=Made)
 
     @property
     def name(self) -> str:
         """Of the file."""
         return self.source.path.name
 
-    @cached_property
-    def flow(self) -> RGFlow:
-        """The flow, for images of this size."""
-        from rgflow.photographs.scoring import sized
-
-        return sized(self.model.flow, self.image[None])
-
-    @cached_property
-    def image(self) -> Tensor:
-        """What the flow sees, uint8 [C, H, W]."""
-        import torch
-
-        return torch.from_numpy(self.picture.pixels(self.model.flow.config.channels))
-
     def save(self, pixels: Tensor, name: str) -> None:
         """Write the picture with other pixels, uint8 [C, H, W], in its own size and mode."""
-        from rgflow.photographs.pictures import named, write
+        from rgflow.photographs.pictures import encoded, named
 
         changed = (pixels != self.image).any(0).numpy()
         image = self.picture.replaced(pixels.numpy(), changed)
         out = self.source.out(f"*-{name}{self.source.path.suffix}")
-        self.written.append(write(image, named(image, out)))
+        out = named(image, out)
+        self.made.files.append((out, encoded(image, out)))
+
+    @property
+    def written(self) -> list[Path]:
+        """The files so far."""
+        return [path for path, _ in self.made.files]
 
 
 def is_full_size(settings: Namespace, model: Model) -> bool:
     """Whether there are picture files that are to be changed at full size: by a model of
-    photographs, and without --size."""
+    photographs, and without --size. Raises a `ValueError` if others are to be learned."""
     from rgflow.photographs.scoring import is_of_photographs
 
-    return bool(settings.images and settings.size is None and is_of_photographs(model.flow))
+    if settings.images and settings.size is None and is_of_photographs(model.flow):
+        return True
+    if settings.adapt or settings.keep:
+        raise ValueError(
+            "Expected --adapt and --keep for pictures at full size only; got others: leave them "
+            "out, or give --images and a model of photographs without --size."
+        )
+    return False
 
 
 def each(
@@ -93,19 +95,32 @@ def each(
     Raises:
         ValueError: If names are taken, or photographs were left out.
     """
+    import torch
+
     from rgflow import trained
+    from rgflow.cli import collecting
+    from rgflow.photographs.collections import Collection
     from rgflow.photographs.pictures import LOSSLESS, MAX_PIXELS, read
+    from rgflow.photographs.scoring import sized
+
+    keep = adapting.check_keep(settings, len(groups))
 
     def patterns(number: int) -> list[str]:
         ending = groups[number][0].suffix
         ending = ending if ending.lower() in LOSSLESS else ".png"
         return [f"*-{name}{ending}" for name in names(number)]
 
-    def change(source: Source) -> None:
-        picture = read(source.path, most=most(settings, MAX_PIXELS))
+    def change(given: Given) -> Made:
+        source = given.source
+        assert source is not None
+        picture = read(given.file, most=most(settings, MAX_PIXELS))
         check_space(source.folder, len(names(source.number)) * picture.seen.nbytes)
-        work(Photograph(source, picture, model))
+        image = torch.from_numpy(picture.pixels(model.flow.config.channels))
+        flow = adapting.learned(model.flow, image, settings, source.path.name, keep)
+        photograph = Photograph(source, picture, image, sized(flow, image[None]))
+        work(photograph)
+        return photograph.made
 
     results = outputs(settings, groups, trained.fingerprint(model.flow), own=model.pictures)
     with results.guarded():
-        results.each(results.sources(groups, patterns), change)
+        collecting.results(settings, results, Collection(groups, {}, {}), change, patterns)

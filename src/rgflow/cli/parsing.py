@@ -20,7 +20,10 @@ set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
 MAX_INT = 2**63 - 1
 """The largest integer of 64 bits, which tensors and generators take."""
-NO_SETTINGS = ("pictures", "images", "mask", "out", "overwrite", "limit", "config")
+NO_SETTINGS = (
+    "pictures", "images", "mask", "out", "overwrite", "limit", "config", "processes", "engine",
+    "address", "download",
+)  # fmt: skip
 """Options on which results don't depend, or only by the content of files."""
 TEMPERATURE_HELP = "T of p^(1/T): one number, or one per level, level 0 first"
 
@@ -62,7 +65,14 @@ class Parser(ArgumentParser):
         self._option(name, int, default, help)
         self.checks.append((name, lambda what, value: check_whole(what, value, least, most)))
 
-    def number(self, name: str, default: float | None, help: str, least: float = -math.inf) -> None:
+    def number(
+        self,
+        name: str,
+        default: float | None,
+        help: str,
+        least: float = -math.inf,
+        most: float = math.inf,
+    ) -> None:
         """An option for a number.
 
         Args:
@@ -70,10 +80,11 @@ class Parser(ArgumentParser):
             default: As for `whole`.
             help: As for `whole`.
             least: As for `whole`.
+            most: As for `whole`.
         """
         self._option(name, float, default, help)
         if least > -math.inf:
-            self.checks.append((name, lambda what, value: check_at_least(what, value, least)))
+            self.checks.append((name, lambda what, value: check_at_least(what, value, least, most)))
 
     def word(
         self, name: str, default: str | None, help: str, among: Sequence[str] | None = None

@@ -47,14 +47,14 @@ def mask_of(settings: Namespace, number: int) -> list[Path]:
     return [expanded(files[number % len(files)])] if files else []
 
 
-def given(settings: Namespace, number: int, size: tuple[int, int]) -> Mask:
-    """The region of a picture, the `number`th, [H, W], by a box or the file of a mask."""
+def given(settings: Namespace, masks: list[Path], size: tuple[int, int]) -> Mask:
+    """The region of a picture, [H, W], by a box or the file of a mask."""
     from rgflow.lattice import Sites
     from rgflow.photographs.pictures import read_mask
 
     if settings.box is not None:
         return Sites(height=size[0], width=size[1]).box(*settings.box)
-    return read_mask(mask_of(settings, number)[0], size)
+    return read_mask(masks[0], size)
 
 
 def images(settings: Namespace, model: Model) -> tuple[Tensor, Tensor | None]:
@@ -113,7 +113,7 @@ def masks(settings: Namespace, model: Model, images: Tensor, pictures: Pictures)
         return _found(settings, model, images, pictures)
     check(settings, n)
     height, width = flow.image_shape[1:]
-    return np.stack([given(settings, number, (height, width)) for number in range(n)])
+    return np.stack([given(settings, mask_of(settings, k), (height, width)) for k in range(n)])
 
 
 def _found(settings: Namespace, model: Model, images: Tensor, pictures: Pictures) -> Mask | None:

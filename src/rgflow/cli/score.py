@@ -1,16 +1,23 @@
 """`rgflow score`: how many bits pictures take, for any number of them."""
 
-import os
+from __future__ import annotations
+
+import json
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rgflow.cli import adapting
 from rgflow.cli.parsing import Parser, most, parse
-from rgflow.files import expanded
-from rgflow.outputs import LeftOutError, Outputs
-from rgflow.text import Screen, many, say, table
+from rgflow.files import expanded, writing
+from rgflow.outputs import Made, Outputs, keeping, lines
+from rgflow.text import Screen, bars, say, table
+
+if TYPE_CHECKING:
+    from rgflow.cli.engines import Given
+    from rgflow.flow import Flow
 
 MAX_SHOWN = 30
 """Maximum number of rows in the table on the screen."""
@@ -22,23 +29,20 @@ def run(arguments: Sequence[str]) -> None:
     Raises:
         ValueError: If options aren't possible, or pictures couldn't be scored.
     """
+    from rgflow.cli import collecting
+
     options = Parser(
         "score",
         "How many bits a model needs for pictures of any size, level by level, beside lossless "
-        "codecs. Run it again to continue after an interruption; several processes (torchrun) "
-        "share the work.",
+        "codecs. Run it again to continue after an interruption.",
         "rgflow score ~/pictures --out bits.csv",
     )
-    what = (
-        "pictures, folders of them, Parquet files, tar archives (WebDataset), or hf:NAME_OR_PATH "
-        "(Hugging Face datasets), read as a stream"
-    )
-    options.add_argument("paths", nargs="+", type=str, help=what)
+    options.add_argument("paths", nargs="+", type=str, help=collecting.WHAT)
     options.word("model", "photos", "a model of photographs: its name or folder, or a run")
     options.out(None, "a .csv, .parquet or .jsonl file for the table")
     options.word("background", "white", "the colour behind transparent pixels")
     options.limit()
-    options.flag("download", "allow hf:NAME to be read from the hub")
+    collecting.add_options(options)
     options.several(
         "codecs",
         str,
@@ -57,7 +61,7 @@ def run(arguments: Sequence[str]) -> None:
     out = expanded(settings.out) if settings.out else None
 
     from rgflow.photographs.codecs import CODECS, check_codecs
-    from rgflow.photographs.tables import WRITERS, Work, collect, write
+    from rgflow.photographs.tables import WRITERS, write
 
     if out and out.suffix not in WRITERS:
         raise ValueError(f"Expected --out to end in {', '.join(WRITERS)}; got {out.name}.")
@@ -66,60 +70,124 @@ def run(arguments: Sequence[str]) -> None:
         say("JPEG XL is left out, as imagecodecs isn't installed: pip install 'rgflow[codecs]'.")
 
     from rgflow import trained
-    from rgflow.photographs.collections import shards
+    from rgflow.outputs import hash_of
+    from rgflow.photographs.collections import collection
     from rgflow.photographs.pictures import MAX_PIXELS
     from rgflow.photographs.scoring import check_windows
     from rgflow.training.optimisation import prepare_machine
 
-    places = shards(settings.paths, settings.download)
-    keep = adapting.check_keep(settings, sum(len(shard.files) for shard in places))
+    pictures = collection(settings.paths, download=settings.download)
+    keep = adapting.check_keep(settings, len(pictures.groups))
     if keep and out:
         raise ValueError("Expected --keep without --out, whose rows are made once; got both.")
     prepare_machine()
     flow = trained.load(settings.model).flow
     check_windows(flow)
-    rank, world = (int(os.environ.get(k, least)) for k, least in (("RANK", 0), ("WORLD_SIZE", 1)))
-    if world > 1 and out is None:
-        raise ValueError("Expected --out when several processes share the work; got none.")
-    work = Work(
+    score = Score(
         flow=flow,
-        model=settings.model,
-        shards=places,
-        background=settings.background,
         codecs=codecs,
+        background=settings.background,
         most=most(settings, MAX_PIXELS),
         passes=settings.adapt,
         keep=keep,
-        folder=out.with_name(f"{out.name}.parts") if out else None,
     )
-    with ExitStack() as stack:
-        if out and work.folder:
-            inputs = [Path(place) for shard in work.shards for place in shard.places]
-            overwrite = settings.overwrite
-            result = Outputs(out, inputs, work.what(), overwrite=overwrite, home=work.folder)
-            stack.enter_context(result.guarded(shared=world > 1))
-            result.check(out)
-        work, old = work.begin(trained.fingerprint(flow), overwrite=settings.overwrite)
-        if old:
-            say(
-                f"Pictures or the model changed since the last run: the results of "
-                f"{len(work.finished())} of {many(len(work.shards), 'shard')} are kept."
-            )
-        rows = [row for shard in work.shards[rank::world] for row in work.rows(shard)]
+    key = hash_of([trained.fingerprint(flow), score.settings])
+    home = out.with_name(f"{out.name}.parts") if out else None
+    files = [file for group in pictures.groups for file in group]
+    what = [settings.model, settings.paths, score.settings]
+    results = Outputs(
+        out or Path(), files if out else [], what, overwrite=settings.overwrite, home=home
+    )
+    with results.guarded():
         if out:
-            collected = collect(work)
-            if collected is None:
-                say(f"{many(len(work.shards[rank::world]), 'shard')} done; others still work.")
-                return
-            rows = collected
+            results.check(out)
+        rows = collecting.each(settings, results, pictures, score, key)
+        if out:
             write(out, rows)
-            for path in old:
-                path.unlink(missing_ok=True)
     _show(rows, codecs, out)
+    collecting.check_complete(rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """What a flow and codecs need for a picture.
+
+    Attributes:
+        flow: A flow of photographs.
+        codecs: Names of codecs.
+        background: The colour behind transparent pixels.
+        most: Maximum number of pixels.
+        passes: How often every pixel is learned meanwhile (`rgflow.photographs.prequential`).
+        keep: The folder for the flow that has learned the picture.
+    """
+
+    flow: Flow
+    codecs: Sequence[str] = ()
+    background: str = "white"
+    most: int
+    passes: int = 0
+    keep: Path | None = None
+
+    @property
+    def settings(self) -> list[Any]:
+        """All that the numbers depend on, beside the flow."""
+        return [self.codecs, self.background, self.most, self.passes]
+
+    def __call__(self, given: Given) -> Made:
+        """The row of a picture: `width`, `height` and `channels`; `bits` per dimension, and its
+        share `level_0`, `level_1`, … of every level; bits per dimension of codecs; `note`.
+
+        Raises:
+            ValueError: If the picture can't be read, or doesn't fit the flow.
+        """
+        import torch
+
+        from rgflow.photographs import codecs, scoring
+        from rgflow.photographs.pictures import read
+        from rgflow.photographs.prequential import score
+
+        what = "what an earlier run found"
+        picture = read(given.file, self.background, most=self.most)
+        channels, height, width = picture.seen.shape
+        images = torch.from_numpy(picture.pixels(self.flow.config.channels))[None]
+        kept = given.kept
+        done = {one["part"]: one["bits"] for one in (lines(kept, what) if kept else [])}
+        with ExitStack() as stack:
+            if kept:
+                stack.enter_context(keeping(kept))
+                stack.enter_context(writing(kept))
+            file = stack.enter_context(kept.open("a")) if kept else None
+            shown = stack.enter_context(bars())
+            task = shown.add_task(Path(given.name).name, total=1.0)
+
+            def progress(part: str, found: float, share: float) -> None:
+                if file and part not in done:
+                    file.write(json.dumps({"part": part, "bits": found}) + "\n")
+                    file.flush()
+                shown.update(task, completed=share)
+
+            if self.passes:
+                found, learned = score(
+                    self.flow, images[0], self.passes, done=done, progress=progress
+                )
+                if self.keep:
+                    learned.save_pretrained(self.keep)
+            else:
+                found = scoring.bits(self.flow, images, done=done, progress=progress)
+        dim = picture.seen.size
+        row: dict[str, Any] = {"width": width, "height": height, "channels": channels}
+        row["bits"] = found.total.item() / dim
+        for level, share in enumerate((found.levels[0] / dim).tolist()):
+            row[f"level_{level}"] = share
+        row |= {name: 8 * codecs.size(name, picture.seen) / dim for name in self.codecs}
+        notes = [*picture.notes]
+        if channels == 1:
+            notes.append("grey, scored as colour with three equal channels")
+        return Made(row | ({"note": "; ".join(notes)} if notes else {}))
 
 
 def _show(rows: Sequence[dict[str, Any]], codecs: Sequence[str], out: Path | None) -> None:
-    """The first rows and the mean on the screen; raises if pictures couldn't be read."""
+    """The first rows and the mean on the screen."""
     good = [row for row in rows if "bits" in row]
     head = ("file", "size", "bits/dim", *codecs)
     shown = [
@@ -137,13 +205,3 @@ def _show(rows: Sequence[dict[str, Any]], codecs: Sequence[str], out: Path | Non
         Screen().print(table(head, shown, None))
     if out:
         say(f"All results are in {out}.")
-    bad = [row for row in rows if "error" in row]
-    for row in bad[: MAX_SHOWN * (len(rows) > 1)]:
-        say(f"left out: {row['file']}: {row['error']}")
-    if bad and len(rows) == 1:
-        raise ValueError(bad[0]["error"])
-    if bad:
-        raise LeftOutError(
-            f"Expected to score {many(len(rows), 'picture')}; {len(bad)} couldn't be: the first "
-            f"error: {bad[0]['error']}"
-        )

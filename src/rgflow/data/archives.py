@@ -1,4 +1,5 @@
-"""Pictures in Parquet files and tar archives (WebDataset), read one by one, in any order.
+"""Pictures in Parquet files and tar archives (WebDataset), on a disk or in an object store, read
+one by one, in any order.
 
 pyarrow and Python's `tarfile` read them, not Hugging Face's `datasets`: that package also decodes
 everything else in an archive, without a limit of size, and opening a local file calls a server.
@@ -12,9 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from rgflow.checks import check_installed
+from rgflow.files import expanded
 from rgflow.reading import DamagedError, opened, reason
 
 ARCHIVES = (".parquet", ".tar")
@@ -29,6 +31,31 @@ MAX_INFLATION = 16
 hardly shrink further."""
 ROWS_AT_ONCE = 16
 """Rows of a Parquet file that are in memory together."""
+
+
+def place(text: str | Path) -> Path:
+    """Where to read from: a file or a folder, or one of an object store by its URL, which has the
+    methods of a path.
+
+    Raises:
+        ValueError: If what reads object stores isn't installed.
+
+    Example:
+        >>> place("pictures/a.png").name
+        'a.png'
+    """
+    if "://" not in str(text):
+        return expanded(text)
+    check_installed("upath", f"to read {text}", "cluster")
+    from upath import UPath
+
+    try:
+        return cast(Path, UPath(str(text)))
+    except (ImportError, ValueError) as error:  # of a protocol
+        raise ValueError(
+            f"Expected a URL of an object store, such as s3://bucket/folder; {text} can't be read "
+            f"({reason(error)}): run pip install 'rgflow[cluster]'."
+        ) from error
 
 
 @dataclass(frozen=True)

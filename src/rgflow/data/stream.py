@@ -23,7 +23,7 @@ import numpy as np
 from PIL import ImageOps
 
 from rgflow.data import splitting
-from rgflow.data.archives import ARCHIVES, Archive
+from rgflow.data.archives import ARCHIVES, Archive, place
 from rgflow.data.decoding import Target, open_picture, pictures
 from rgflow.data.images import Array, Pixels
 from rgflow.data.source import Request, Source, Split, processors, stamp
@@ -88,7 +88,7 @@ def find_archives(name: str) -> list[Archive]:
         FileNotFoundError: If there is no such file or folder.
         ValueError: If there are no archives.
     """
-    path = located(name)
+    path = place(name) if "://" in name else located(name)
     if not path.exists():
         raise FileNotFoundError(f"Expected a folder of shards after stream:; {path} isn't there.")
     files = sorted(path.rglob("*")) if path.is_dir() else [path]

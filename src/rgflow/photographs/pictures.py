@@ -218,14 +218,20 @@ def write(image: Image.Image, path: Path) -> Path:
     Raises:
         OSError: If the file can't be written.
     """
-    kind = LOSSLESS[path.suffix.lower()]
+    with writing(path), replacing(path) as part:
+        part.write_bytes(encoded(image, path))
+    return path
+
+
+def encoded(image: Image.Image, path: Path) -> bytes:
+    """The content of a picture's file without loss, in the format of a path that `named` gave."""
+    kind, file = LOSSLESS[path.suffix.lower()], io.BytesIO()
     options: dict[str, Any] = {"lossless": True, "exact": True} if kind == "WEBP" else {}
     options |= {name: image.info[name] for name in _KEPT[kind] if name in image.info}
     if kind == "TIFF" and "exif" in options:
         options["exif"] = in_tiff(options["exif"])
-    with writing(path), replacing(path) as part:
-        image.save(part, kind, **options)
-    return path
+    image.save(file, kind, **options)
+    return file.getvalue()
 
 
 def lossless_for(mode: str) -> str:

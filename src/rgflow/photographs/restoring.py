@@ -97,6 +97,12 @@ class Around:
         self.image[:, i, j] = found.T.to(torch.uint8)
 
     @torch.no_grad()
+    def log_prob(self, sites: Tensor) -> Tensor:
+        """Log-probabilities of pixels at some sites [k, 2], given all others, in nats, [k]."""
+        values = self.image[:, *sites.to(self.image.device).T].T
+        return self._map.level_log_prob(values, self._context(sites))
+
+    @torch.no_grad()
     def excess(
         self,
         sites: Tensor,

@@ -170,8 +170,9 @@ class Specks(Dust, kind="specks"):
 
 @config
 class FingerMarks(Damage, kind="finger marks"):
-    """Ridges of a finger, in an ellipse whose rim is faint."""
+    """Ridges of a finger, in an ellipse whose rim is faint; the picture shines through."""
 
+    hides: ClassVar[bool] = False
     width: Range = (3, 9)
     radius: Range = (30, 90)
     opacity: Range = (0.2, 0.6)
@@ -420,7 +421,7 @@ class Simulated:
 
     Attributes:
         picture: As it is found, uint8 [3, H, W].
-        truth: The same scan of the undamaged picture, without noise and compression.
+        truth: The same scan without what hides the picture, noise and compression.
         mask: What is damaged: changed by more than `VISIBLE` levels by what hides the picture.
         opacity: Of all that hides the picture, [H, W].
     """
@@ -453,9 +454,8 @@ class Simulator:
         """Damage a picture uint8 [3, H, W]; everything random depends on the generator."""
         scan, shape = self.scan, (image.shape[1], image.shape[2])
         there = [kind for kind, chance in self.chances if random.random() < chance]
-        truth = image.transpose(1, 2, 0).astype(np.float32)
+        through = image.transpose(1, 2, 0).astype(np.float32)
         opacity = np.zeros(shape, dtype=np.float32)
-        through = truth.copy()  # with what hides nothing
         for kind in (one for one in there if not one.hides):
             cover = kind.covers(shape, random)
             through += cover[..., None] * (kind.colours(shape, random) - through)
@@ -466,9 +466,9 @@ class Simulator:
             opacity += (1 - opacity) * cover
         blur, gain, power = (between(random, of) for of in (scan.blur, scan.gain, scan.gamma))
         opacity = gaussian_filter(opacity, blur)
-        truth, through, found = (
+        through, found = (
             255 * (gain * gaussian_filter(x, (blur, blur, 0)) / 255).clip(0, 1) ** power
-            for x in (truth, through, found)
+            for x in (through, found)
         )
         mask = np.abs(found - through).max(-1) > VISIBLE
         found += between(random, scan.noise) * random.normal(size=found.shape)
@@ -483,7 +483,7 @@ class Simulator:
             Image.fromarray(picture).save(content, "JPEG", quality=quality)
             picture = np.asarray(open_picture(content))
         return Simulated(
-            picture.transpose(2, 0, 1).copy(), _bytes(truth).transpose(2, 0, 1), mask, opacity
+            picture.transpose(2, 0, 1).copy(), _bytes(through).transpose(2, 0, 1), mask, opacity
         )
 
 

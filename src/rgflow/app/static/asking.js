@@ -5,6 +5,8 @@ const say = (text, wrong = false) => { $("said").textContent = text; $("said").c
 const BAR_AFTER = 500, GUESS_AFTER = 1000;   // milliseconds until the bar is shown, and the time that is left
 
 class Stopped extends Error {}
+const LOST = "The connection was lost: what was done before is kept; do this again.";
+class Lost extends Error {}   // the server doesn't answer
 
 let job = null;   // what is under way
 const busy = () => Boolean(job && !job.quiet);
@@ -45,7 +47,7 @@ const inWords = seconds => seconds < 90 ? `${Math.max(Math.round(seconds), 1)} s
 async function ask(path, how = {}) {
   const mine = job;
   const answer = await fetch(path, { signal: mine?.controller.signal, ...how }).catch(error => {
-    throw error.name === "AbortError" ? new Stopped("Stopped.") : new Error("The server doesn't answer: is it still running?");
+    throw error.name === "AbortError" ? new Stopped("Stopped.") : new Lost("The server doesn't answer: is it still running?");
   });
   if (answer.ok) return answer;
   if (answer.status === 428 && !how.again) return ask(path, { ...how, again: true });   // it has set the cookie that was missing
@@ -54,25 +56,32 @@ async function ask(path, how = {}) {
     const told = (await answer.json()).detail;
     detail = typeof told === "string" ? told : "The server refused this: check the values.";
   } catch {}
+  if (answer.status === 409) setTimeout(() => choose(photo.id));   // as another page left it
   throw new Error(detail);
 }
 
-async function doing(words, work) {
-  if (busy()) return;
+const waiting = [];   // what is to be done next
+async function doing(words, work, patient = false) {   // patient: it is done later, if something is under way
+  if (busy()) {
+    if (patient) waiting.push([words, work]);
+    say(patient ? `${words} That begins when what is under way has ended; Stop ends it.` : "Something else is under way: wait, or press Stop.", !patient);
+    return;
+  }
   const mine = new Job();
   document.body.dataset.busy = "true";
-  for (const one of document.querySelectorAll("#tools button")) if (!one.closest("#drawn")) one.disabled = true;
+  for (const one of document.querySelectorAll("#tools button")) if (one.id !== "open") one.disabled = true;
   say(words);
-  try { await work(); } catch (error) { say(error.message, !(error instanceof Stopped)); }
+  try { await sent; await work(); } catch (error) { say(error.message, !(error instanceof Stopped)); }
   mine.end();
   document.body.dataset.busy = "false";
-  for (const one of document.querySelectorAll("#tools button")) one.disabled = !photo && !one.closest("#examples");
+  for (const one of document.querySelectorAll("#tools button")) one.disabled = !photo && !one.closest("#opening");
   draw();
+  if (waiting.length) doing(...waiting.shift());
 }
 
 // Lines of JSON, as the server computes; what came of it is the last one.
-async function working(what, region, onLine = () => {}) {
-  const mine = job, of = photo;
+async function working(what, region, onLine = () => {}, of = photo) {
+  const mine = job;
   mine.id = of.id;
   const answer = await ask(`photographs/${of.id}/${what}`, {
     method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(region ?? {}),
@@ -80,12 +89,13 @@ async function working(what, region, onLine = () => {}) {
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {
-    const { value, done } = await reader.read().catch(() => { throw new Stopped("Stopped."); });
-    if (done) throw new Error("The connection was lost: try again.");
+    const { value, done } = await reader.read().catch(error => { throw error.name === "AbortError" ? new Stopped("Stopped.") : new Lost(LOST); });
+    if (done) throw new Lost(LOST);
     const lines = (rest + value).split("\n"); rest = lines.pop();
     for (const line of lines.map(one => JSON.parse(one))) {
       if (line.progress !== undefined) mine.at(line.progress);
       if (line.version !== undefined) { of.version = line.version; draw(); }
+      if (line.step && of === photo) did(line.step, true);
       if (line.error) throw new Error(line.error);
       if (line.stopped) throw new Stopped("Stopped: the picture is as it was.");
       await onLine(line);

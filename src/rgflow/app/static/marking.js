@@ -19,22 +19,26 @@ function paint([left, top, right, bottom], onto, erase = false) {  // on all squ
   draw();
 }
 
-function stroke(from, to, erase, width) {
-  const ends = [0, 1].map(k => [from[k], to[k]]);
-  paint([...ends.map(of => Math.min(...of) - width), ...ends.map(of => Math.max(...of) + width)], pen => {
-    pen.strokeStyle = "rgb(255 60 40)"; pen.lineCap = pen.lineJoin = "round"; pen.lineWidth = width;
-    pen.beginPath(); pen.moveTo(...from); pen.lineTo(to[0] + 0.01, to[1]); pen.stroke();
+// A mark is a line of some width, an area (a width of 0), or the opaque pixels of an image.
+function apply({ erase = false, places = [], width = 0, image, left = 0, top = 0 }) {
+  if (image) { const of = images.get(image); paint([left, top, left + of.width, top + of.height], pen => pen.drawImage(of, left, top), erase); return; }
+  if (!places.length) return;
+  const [xs, ys] = [0, 1].map(k => places.map(one => one[k]));
+  paint([Math.min(...xs) - width, Math.min(...ys) - width, Math.max(...xs) + width, Math.max(...ys) + width], pen => {
+    pen.strokeStyle = pen.fillStyle = "#000"; pen.lineCap = pen.lineJoin = "round"; pen.lineWidth = width;
+    pen.beginPath(); pen.moveTo(...places[0]);
+    for (const place of places.slice(1)) pen.lineTo(...place);
+    if (!width) pen.fill();
+    else { if (places.length === 1) pen.lineTo(places[0][0] + 0.01, places[0][1]); pen.stroke(); }
   }, erase);
 }
 
+const images = new Map();   // of marks, by their data URLs
 async function decoded(url) {
   const image = new Image(); image.src = url; await image.decode();
   return image;
 }
-
-function markFrom(image, left, top) {
-  paint([left, top, left + image.width, top + image.height], pen => pen.drawImage(image, left, top));
-}
+const ready = step => Promise.all((step.marks ?? []).filter(one => one.image && !images.has(one.image)).map(async one => images.set(one.image, await decoded(one.image))));
 
 function bounds() {  // of what is marked; squares without marks are dropped
   let box = null;
@@ -51,85 +55,101 @@ function bounds() {  // of what is marked; squares without marks are dropped
   return box;
 }
 
+const dataUrl = blob => new Promise(done => { const reader = new FileReader(); reader.onload = () => done(reader.result); reader.readAsDataURL(blob); });
 async function marked(margin = 0) {  // with some surroundings
   const box = bounds();
-  if (!box) throw new Error("Expected some pixels to be marked; none are: paint over the damage, or press Find damage.");
+  if (!box) throw new Error("Nothing is marked: paint over the damage, or press Find damage.");
   const left = Math.max(box[0] - margin, 0), top = Math.max(box[1] - margin, 0);
   const width = Math.min(box[2] + margin, photo.width) - left, height = Math.min(box[3] + margin, photo.height) - top;
   const part = new OffscreenCanvas(width, height), whole = part.getContext("2d");
   for (const one of marks.values()) whole.drawImage(one.pen.canvas, one.left - left, one.top - top);
-  const blob = await part.convertToBlob({ type: "image/png" });
-  const mask = await new Promise(done => {
-    const reader = new FileReader(); reader.onload = () => done(reader.result); reader.readAsDataURL(blob);
-  });
-  return { top, left, width, height, mask };
+  return { top, left, width, height, mask: await dataUrl(await part.convertToBlob({ type: "image/png" })) };
 }
 
 // ------------------------------------------------------------------------------------- history
 
-// Every step has words for it, and says by functions what it marks (`mark`), whether marks before it
-// are gone (`clears`), whether the server has changed pixels (`change`), and between which two
-// pictures it leads, if it does (`from`, `to`). Marks are painted again from the steps.
-let past = [], now = 0;   // all steps, and how many of them aren't undone
+// The server keeps all steps: {words, marks, clears: whether marks before it are gone, change: whether
+// pixels were changed}. What is marked is painted again from them.
+let steps = [], done = 0;   // done: how many of them aren't undone
+let sent = Promise.resolve(), unsent = 0;   // what is on its way to the server
 
-function did(step, painted = false) {   // painted: its marks are there already
-  past.length = now; past.push(step); now++;
-  if (!painted) remark();
+function did(step, known = false) {   // known: by the server
+  const at = done;
+  steps.length = at; steps.push(step); done++;
+  finds = null;
+  if (!known) send(photo.id, { ...step, at });
+  remark();
 }
 
-function take(step) {  // a step that came to nothing, back
-  if (past.at(-1) === step) { past.pop(); now = past.length; remark(); }
+const mark = async (words, found, clears = false) => { const step = { words, marks: found, clears }; await ready(step); did(step); };
+
+function send(id, step) {
+  unsent++;
+  sent = sent.then(async () => {
+    for (;;) {
+      try { await ask(`photographs/${id}/steps`, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(step), signal: null }); break; } catch (error) {
+        say(error instanceof Lost ? "The server doesn't answer. What you mark is kept here, and sent when it is back." : error.message, true);
+        if (!(error instanceof Lost)) break;
+        await new Promise(rest => setTimeout(rest, 1000));
+      }
+    }
+    if (!--unsent && $("said").textContent.startsWith("The server doesn't answer.")) say("The server is back, and has what you marked.");
+  });
 }
+addEventListener("beforeunload", event => { if (unsent || busy()) event.preventDefault(); });
 
 function remark() {
   marks.clear();
-  const steps = past.slice(0, now);
-  for (const step of steps.slice(Math.max(steps.findLastIndex(one => one.clears), 0))) step.mark?.();
+  const shown = steps.slice(0, done);
+  for (const step of shown.slice(Math.max(shown.findLastIndex(one => one.clears), 0))) for (const one of step.marks ?? []) apply(one);
+  $("undo").title = done ? `Undo ${steps[done - 1].words} (Ctrl+Z)` : "Undo (Ctrl+Z)";
   draw();
 }
 
-const travel = (step, back) => doing(back ? "Undoing…" : "Doing it again…", async () => {
-  if (step.change) {
-    const answer = await ask(`photographs/${photo.id}/${back ? "undo" : "redo"}`, { method: "POST" });
-    photo.version = (await answer.json()).version;
-    overlay = null;
-  }
-  if (step.to) show(back ? step.from : step.to);
-  now += back ? -1 : 1;
-  remark();
-  say(`${back ? "Undone" : "Done again"}: ${step.words}.`);
-});
-const undo = () => { if (now) return travel(past[now - 1], true); say("There is nothing to undo."); };
-const redo = () => { if (now < past.length) return travel(past[now], false); say("There is nothing to redo."); };
-$("undo").onclick = undo; $("redo").onclick = redo;
-addEventListener("keydown", event => {
-  if (!(event.ctrlKey || event.metaKey) || event.key.toLowerCase() !== "z" || !photo || line || busy()) return;
-  event.preventDefault();
-  if (event.shiftKey) redo(); else undo();
-});
+const travel = way => {
+  if (way < 0 ? !done : done === steps.length) { say(`There is nothing to ${way < 0 ? "undo" : "redo"}.`); return; }
+  const step = steps[way < 0 ? done - 1 : done];
+  return doing(way < 0 ? "Undoing…" : "Doing it again…", async () => {
+    const found = await (await ask(`photographs/${photo.id}/${way < 0 ? "undo" : "redo"}`, { method: "POST" })).json();
+    photo.version = found.version; done = found.done; finds = null;
+    if (step.change) unmap();
+    remark();
+    say(`${way < 0 ? "Undone" : "Done again"}: ${step.words}.`);
+  });
+};
+$("undo").onclick = () => travel(-1); $("redo").onclick = () => travel(1);
 
-// ------------------------------------------------------------------------------------- strokes
+// --------------------------------------------------------------------------------------- tools
 
-let line = null;   // the stroke under way: {places, erase, width}
+const TOOLS = { move: "moves the picture", brush: "marks what you paint over", line: "marks a straight line", rectangle: "marks a rectangle", lasso: "marks what you draw around", source: "chooses the place to copy from" };
+const tool = () => document.querySelector("[name=tool]:checked").value;
+const breadth = () => Math.max(Number($("brush").value) / scale, 1);   // of the brush, in pixels of the picture
+let line = null;   // what is being drawn: {places, erase, width, kind}
 
 function begin(place, erase) {
-  line = { places: [place], erase, width: Number($("brush").value) };
-  stroke(place, place, erase, line.width);
+  line = { places: [place], erase, width: breadth(), kind: tool() };
+  if (line.kind === "brush") apply(line);
+  draw();
 }
 
 function lead(place) {
-  stroke(line.places.at(-1), place, line.erase, line.width);
-  line.places.push(place);
+  if (line.kind === "brush") { apply({ ...line, places: [line.places.at(-1), place] }); line.places.push(place); }
+  else if (line.kind === "lasso") line.places.push(place);
+  else line.places[1] = place;
+  draw();
+}
+
+function shape({ places, erase, width, kind }) {   // the mark of what was drawn
+  const round = ([x, y]) => [Math.round(x * 8) / 8, Math.round(y * 8) / 8];
+  if (kind !== "rectangle") return { erase, places: places.map(round), width: kind === "lasso" ? 0 : width };
+  const [[a, b], [c, d]] = [places[0], places[1] ?? places[0]], low = (p, q) => Math.floor(Math.min(p, q)), high = (p, q) => Math.ceil(Math.max(p, q));
+  return { erase, width: 0, places: [[low(a, c), low(b, d)], [high(a, c), low(b, d)], [high(a, c), high(b, d)], [low(a, c), high(b, d)]] };
 }
 
 function lift(keep = true) {
   if (!line) return;
-  const { places, erase, width } = line;
-  line = null;
+  const drawn = line; line = null;
   if (!keep) { remark(); return; }
-  did({
-    words: erase ? "unmarking" : "marking",
-    mark: () => { for (const [k, to] of places.entries()) stroke(places[Math.max(k - 1, 0)], to, erase, width); },
-  }, true);
-  say(erase ? "Unmarked." : "Marked in red: press Repair what is marked.");
+  did({ words: drawn.erase ? "unmarking" : "marking", marks: [shape(drawn)] });
+  say(drawn.erase ? "Unmarked." : "Marked: press Repair what is marked.");
 }

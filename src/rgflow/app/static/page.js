@@ -1,3 +1,11 @@
+// The header of both pages, and what keys do.
+const KEYS = { "Ctrl+Z; Ctrl+Y": "undo; redo", "arrows in the image": "choose a pixel", "Enter in the image": "show which latents change it; under Repair, paint it", "?": "these keys" };
+const begin = () => {
+  document.body.insertAdjacentHTML("afterbegin", HEADER);
+  document.body.insertAdjacentHTML("beforeend", `<dialog id="keys" aria-labelledby="keys-title"><h2 id="keys-title">Keys</h2><dl>${Object.entries(KEYS).map(([key, does]) => `<dt>${key}</dt><dd>${does}</dd>`).join("")}</dl><form method="dialog"><button>Close</button></form></dialog>`);
+  document.getElementById("show-help").onclick = () => document.getElementById("keys").showModal();
+};
+if (document.body) begin(); else addEventListener("DOMContentLoaded", begin);
 // Help and waiting: what the page does without the server.
 window.rgflow = {
   // The page by name, and the one before it in this tab, whose work is gone on with.
@@ -84,8 +92,7 @@ document.addEventListener("input", (event) => {
 }, true);
 document.addEventListener("keydown", (event) => {
   const writing = event.target.matches?.("input:not([type=range], [type=checkbox], [type=radio]), textarea, [contenteditable=true]");
-  if ((event.ctrlKey || event.metaKey) && !writing && event.key.toLowerCase() === "z") {
-    document.querySelector(event.shiftKey ? "#redo" : "#undo")?.click();
-    event.preventDefault();
-  }
+  const key = event.key.toLowerCase(), control = event.ctrlKey || event.metaKey;
+  const does = writing ? null : control && key === "z" ? (event.shiftKey ? "#redo" : "#undo") : control && key === "y" ? "#redo" : key === "?" ? "#show-help" : null;
+  if (does) { document.querySelector(does)?.click(); event.preventDefault(); }
 });

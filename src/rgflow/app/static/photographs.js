@@ -1,18 +1,21 @@
+// The picture on the screen, and the pictures that are open.
 "use strict";
 const canvas = $("view"), ctx = canvas.getContext("2d");
-let photo = null;          // {id, name, width, height, lossy, lossless, before, version}
+const above = $("above"), over = above.getContext("2d");   // outlines, which are animated
+let photo = null;          // {id, name, width, height, lossy, lossless, before, version, learned}
 let scale = 1, x0 = 0, y0 = 0;   // pixels of the screen per pixel, and the corner in pixels
 let overlay = null;        // parts of the map of surprise: {image, shown, top, left, step}
-let other = null;          // the name of a second picture, to mix this one with
-let noted = "";            // what was done to it, in words
-let mixture = null;        // {shown, left, top, step}: what is mixed of the view
 let split = 0.5, compared = false, level = 0;
-const tiles = new Map();
+let veil = null;           // what is marked, as it is on the screen
+let hover = null, cursor = null;   // places in the picture: of the pointer, and of the keyboard
+let finds = null, find = 0;   // boxes of separate marks, and which one is shown
+const tiles = new Map(), views = new Map();
 
 const clamp = (x, low, high) => Math.min(Math.max(x, low), high);
 const size = () => [canvas.clientWidth, canvas.clientHeight];
 const zoomOf = ratio => clamp(Math.floor(-Math.log2(scale * ratio) + 0.01), 0, 8);   // 2^zoom pixels in one of the screen
 const thousands = number => number.toLocaleString("en");
+const count = (number, word) => `${thousands(number)} ${word}${number === 1 ? "" : "s"}`;
 
 // ------------------------------------------------------------------------------------- drawing
 
@@ -26,7 +29,7 @@ function tile(row, column, zoom, original) {
   const image = new Image();
   found = { image, ready: false };
   image.onload = () => { found.ready = true; draw(); };
-  image.onerror = () => tiles.delete(key);
+  image.onerror = () => setTimeout(() => { tiles.delete(key); draw(); }, 2000);
   image.src = `photographs/${photo.id}/tile?row=${row}&column=${column}&zoom=${zoom}&original=${original}&level=${level}&version=${photo.version}`;
   tiles.set(key, found);
   if (tiles.size > 400) tiles.delete(tiles.keys().next().value);
@@ -62,33 +65,79 @@ function layer(original) {
 function paintAll() {
   asked = false;
   const [w, h] = size(), ratio = devicePixelRatio;
-  if (canvas.width !== Math.round(w * ratio) || canvas.height !== Math.round(h * ratio)) {
-    canvas.width = Math.round(w * ratio); canvas.height = Math.round(h * ratio);
-  }
+  for (const one of [canvas, above])
+    if (one.width !== Math.round(w * ratio) || one.height !== Math.round(h * ratio)) { one.width = Math.round(w * ratio); one.height = Math.round(h * ratio); }
   ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
   ctx.clearRect(0, 0, w, h);
-  if (!photo) return;
+  veil = null;
+  if (!photo) { outline(); return; }
   ctx.imageSmoothingEnabled = scale < 1;
   layer(false);
-  if (mixture) ctx.drawImage(mixture.shown, (mixture.left - x0) * scale, (mixture.top - y0) * scale, mixture.shown.width * mixture.step * scale, mixture.shown.height * mixture.step * scale);
-  if (other) mixSoon();
   if (compared) {
     ctx.save(); ctx.beginPath(); ctx.rect(0, 0, split * w, h); ctx.clip(); ctx.clearRect(0, 0, w, h); layer(true); ctx.restore();
   } else {
     ctx.globalAlpha = 0.75;
     for (const { shown, left, top, step } of overlay ?? [])
       ctx.drawImage(shown, (left - x0) * scale, (top - y0) * scale, shown.width * step * scale, shown.height * step * scale);
-    ctx.globalAlpha = 0.6;
-    const onScreen = x => Math.round(x * ratio) / ratio;  // so that no seams are seen
-    for (const { pen, left, top } of marks.values()) {
-      const [x, y, right, bottom] = [left - x0, top - y0, left + pen.canvas.width - x0, top + pen.canvas.height - y0].map(one => onScreen(one * scale));
-      ctx.drawImage(pen.canvas, x, y, right - x, bottom - y);
+    if (marks.size && $("seen").checked) {
+      veil = new OffscreenCanvas(canvas.width, canvas.height);
+      const pen = veil.getContext("2d"), onScreen = x => Math.round(x * scale * ratio);  // so that no seams are seen
+      pen.imageSmoothingEnabled = scale < 1;
+      for (const { pen: { canvas: of }, left, top } of marks.values()) {
+        const [x, y, right, bottom] = [left - x0, top - y0, left + of.width - x0, top + of.height - y0].map(onScreen);
+        if (right > 0 && bottom > 0 && x < veil.width && y < veil.height) pen.drawImage(of, x, y, right - x, bottom - y);
+      }
+      pen.globalCompositeOperation = "source-in"; pen.fillStyle = $("colour").value; pen.fillRect(0, 0, veil.width, veil.height);
+      ctx.globalAlpha = 0.45; ctx.drawImage(veil, 0, 0, w, h);
     }
     ctx.globalAlpha = 1;
   }
-  $("divider").style.left = `${split * 100}%`;
+  edge = veil && edgeOf(veil);
+  $("divider").style.left = `${split * 100}%`; $("divider").setAttribute("aria-valuenow", Math.round(100 * split));
   $("where").textContent = `${photo.name}, ${photo.width}×${photo.height}, ${(100 * scale).toFixed(0)} %`;
+  outline();
 }
+
+// What lies just outside of the marks, however small they are on the screen.
+let edge = null, phase = 0;
+function edgeOf(of) {
+  const found = new OffscreenCanvas(of.width, of.height), pen = found.getContext("2d"), d = 1.5 * devicePixelRatio;
+  for (const x of [-d, 0, d]) for (const y of [-d, 0, d]) if (x || y) pen.drawImage(of, x, y);
+  pen.globalCompositeOperation = "destination-out"; pen.drawImage(of, 0, 0);
+  return found;
+}
+const stripes = (() => {
+  const one = new OffscreenCanvas(8, 8), pen = one.getContext("2d");
+  pen.fillStyle = "#fff"; pen.fillRect(0, 0, 8, 8); pen.fillStyle = "#000";
+  for (let k = 0; k < 8; k++) for (let j = 0; j < 4; j++) pen.fillRect((k + j) % 8, k, 1, 1);
+  return over.createPattern(one, "repeat");
+})();
+function outline() {
+  const ratio = devicePixelRatio;
+  over.setTransform(1, 0, 0, 1, 0, 0); over.globalCompositeOperation = "source-over";
+  over.clearRect(0, 0, above.width, above.height);
+  if (!photo) return;
+  if (edge) {
+    over.drawImage(edge, 0, 0);
+    over.globalCompositeOperation = "source-in"; over.fillStyle = stripes;
+    over.translate(phase, 0); over.fillRect(-8, 0, above.width + 16, above.height);
+    over.setTransform(1, 0, 0, 1, 0, 0); over.globalCompositeOperation = "source-over";
+  }
+  over.setTransform(ratio, 0, 0, ratio, 0, 0);
+  const on = ([x, y]) => [(x - x0) * scale, (y - y0) * scale];
+  const twice = path => { for (const [colour, width] of [["#000", 3], ["#fff", 1.2]]) { over.strokeStyle = colour; over.lineWidth = width; over.beginPath(); path(); over.stroke(); } };
+  if (finds?.[find]) { const { left, top, width, height } = finds[find], [x, y] = on([left, top]); twice(() => over.rect(x - 6, y - 6, width * scale + 12, height * scale + 12)); }
+  if (line && line.kind !== "brush") {
+    const { places, width } = shape(line);
+    twice(() => { over.moveTo(...on(places[0])); for (const place of places.slice(1)) over.lineTo(...on(place)); if (!width) over.closePath(); });
+  }
+  const at = cursor ?? hover;
+  if (!at || compared || tool() === "move") return;
+  const [x, y] = on(at), round = ["brush", "line"].includes(tool());
+  twice(() => { if (round) over.arc(x, y, Math.max(breadth() * scale / 2, 1.5), 0, 7); if (!round || cursor) { over.moveTo(x - 9, y); over.lineTo(x + 9, y); over.moveTo(x, y - 9); over.lineTo(x, y + 9); } });
+}
+const still = matchMedia("(prefers-reduced-motion: reduce)");
+setInterval(() => { if (edge && !still.matches && !document.hidden) { phase = (phase + 1) % 8; outline(); } }, 120);
 
 function fit() {
   const [w, h] = size();
@@ -103,100 +152,11 @@ function zoomBy(factor, x = size()[0] / 2, y = size()[1] / 2) {
   draw();
 }
 
-// ------------------------------------------------------------------------------------- opening
-
-function show(shown) {
-  photo = shown;
-  tiles.clear(); putAway(); unmap(); compare(Boolean(photo.before)); see(0); $("seeing").open = false;
-  $("level").min = -clamp(Math.floor(Math.log2(Math.max(photo.width, photo.height))) - 2, 1, 9);
-  $("compare").textContent = photo.before ? `Beside ${photo.before}` : "Before and after";
-  $("drawn").replaceChildren();
-  $("formats").hidden = !photo.lossy;
-  for (const kind of ["lossy", "lossless"])
-    for (const one of document.querySelectorAll("." + kind)) one.textContent = photo[kind];
-  document.body.dataset.photo = sessionStorage.photo = photo.id;
-  fit();
-}
-
-async function opened(answer) {
-  const found = await answer.json(), mask = found.mask && await decoded(found.mask);
-  show({ ...found, mask: null });
-  past = []; now = 0;
-  if (mask) did({ words: "the marks of the example", mark: () => markFrom(mask, 0, 0) });
-  else remark();
-  return found;
-}
-
-function sending(file) {
-  if (file.size > MAX_BYTES) throw new Error(`Expected a file of at most ${MAX_BYTES / 1e6} MB; ${file.name} has ${(file.size / 1e6).toFixed(1)} MB: make it smaller first.`);
-  const form = new FormData(); form.append("file", file);
-  return { method: "POST", body: form };
-}
-
-const upload = file => doing(`Opening ${file.name}…`, async () => {
-  const found = await opened(await ask("photographs", sending(file)));
-  say(`${found.name} is open${found.notes ? `: ${found.notes}` : ""}. Mark the damage, or press Find damage.`);
-});
-
-const example = name => doing(`Opening ${name}…`, async () => {
-  await opened(await ask(`photographs/examples/${encodeURIComponent(name)}`, { method: "POST" }));
-  say("This photograph is damaged, and the damage is marked in red: press Repair.");
-});
-
-// After the page is loaded again, the picture is as it was.
-async function resume() {
-  const answer = sessionStorage.photo && await fetch(`photographs/${sessionStorage.photo}`);
-  if (!answer?.ok) { example(EXAMPLES[0]); return; }
-  doing("Opening it again…", async () => {
-    const found = await opened(answer);
-    say(`${found.name} is open as you left it. Earlier steps can't be undone; marks are gone.`);
-  });
-}
-
-// ------------------------------------------------------------------------------- two pictures
-
-async function openOther(path, body) {
-  const found = await (await ask(`photographs/${photo.id}/second${path}`, body)).json();
-  other = found.name; noted = found.notes ? ` (${found.notes})` : ""; mixture = null; mixedFor = ""; $("mixed").hidden = false; $("mixing").open = true;
-  say(`${found.name} is ready to mix with${noted}.`);
-}
-const uploadOther = file => doing(`Opening ${file.name}…`, async () => openOther("", sending(file)));
-const exampleOther = name => doing(`Opening ${OTHERS[name]}…`, () => openOther(`/${encodeURIComponent(name)}`, { method: "POST" }));
-function putAway() { other = mixture = null; mixedFor = ""; $("mixed").hidden = true; draw(); }
-
-let mixedFor = "", mixTimer = 0;   // what the mixture is of
-const mixed = () => ({ ...inView(), levels: Number($("fine").value), share: Number($("share").value), zoom: clamp(Math.ceil(-Math.log2(scale) - 0.01), 0, 8) });
-function mixSoon() {
-  const key = JSON.stringify([mixed(), photo.version, other]);
-  if (key === mixedFor || busy()) return;
-  mixedFor = key; clearTimeout(mixTimer); mixTimer = setTimeout(mixInView, 120, key);
-}
-async function mixInView(key) {
-  if (busy()) mixedFor = "";
-  if (key !== mixedFor) return;
-  const region = mixed(), step = 2 ** region.zoom, start = performance.now(), name = other, mine = new Job(true);
-  const shown = new OffscreenCanvas(Math.ceil(region.width / step), Math.ceil(region.height / step)), pen = shown.getContext("2d");
-  pen.imageSmoothingEnabled = false; delete document.body.dataset.mixed;
-  let first = true;
-  say(`Mixing the view with ${name}${noted}…`);
-  try {
-    await working("mix", region, async line => {
-      if (!line.mixed) return;
-      const image = await decoded(line.mixed);
-      if (key !== mixedFor) return;
-      if (first) {  // whatever was there before stays below
-        if (mixture) pen.drawImage(mixture.shown, (mixture.left - region.left) / step, (mixture.top - region.top) / step, mixture.shown.width * mixture.step / step, mixture.shown.height * mixture.step / step);
-        mixture = { shown, left: region.left, top: region.top, step }; document.body.dataset.mixed = String(performance.now() - start); first = false;
-      }
-      pen.drawImage(image, (line.left - region.left) / step, (line.top - region.top) / step, image.width * line.step / step, image.height * line.step / step);
-      draw();
-    });
-    document.body.dataset.mixed = "all";
-    say(`Coarse structure of ${photo.name} with the fine detail of ${name}${noted}. Keep the mixture mixes the whole picture at full size.`);
-  } catch (error) {
-    if (job !== mine || busy()) { if (key === mixedFor) mixedFor = ""; }   // something else came between
-    else say(error instanceof Stopped ? "Stopped: move or zoom to go on mixing." : error.message, !(error instanceof Stopped));
-  } finally { mine.end(); }
+function lookAt({ left, top, width, height }) {   // a box, in the middle
+  const [w, h] = size();
+  scale = clamp(Math.min(w / (width + 80), h / (height + 80)), Math.min(w / photo.width, h / photo.height), 4);
+  x0 = left + width / 2 - w / scale / 2; y0 = top + height / 2 - h / scale / 2;
+  draw();
 }
 
 function inView() {
@@ -204,203 +164,91 @@ function inView() {
   return { left, top, width: clamp(Math.ceil(x0 + w / scale), left + 1, photo.width) - left, height: clamp(Math.ceil(y0 + h / scale), top + 1, photo.height) - top };
 }
 
-// -------------------------------------------------------------------------------------- events
+// ------------------------------------------------------------------------------ open pictures
 
-$("file").onchange = event => { if (event.target.files[0]) upload(event.target.files[0]); event.target.value = ""; };
-addEventListener("dragover", event => { event.preventDefault(); $("drop").hidden = false; });
-addEventListener("dragleave", event => { if (!event.relatedTarget) $("drop").hidden = true; });
-$("other").onchange = event => { if (event.target.files[0]) uploadOther(event.target.files[0]); event.target.value = ""; };
-addEventListener("dragover", event => $("mixing").classList.toggle("over", Boolean(photo && event.target.closest?.("#mixing"))));
-addEventListener("drop", event => { event.preventDefault(); $("drop").hidden = true; $("mixing").classList.remove("over"); const file = event.dataTransfer.files[0]; if (file) (photo && event.target.closest?.("#mixing") ? uploadOther : upload)(file); else say("Expected a picture file; something else was dropped.", true); });
-addEventListener("paste", event => { const file = event.clipboardData?.files[0]; if (file) upload(file); });
+async function show(found, listed = true) {
+  if (photo) views.set(photo.id, [scale, x0, y0]);
+  photo = found; steps = found.steps; done = found.done; finds = cursor = null; images.clear();
+  await Promise.all(steps.map(ready));
+  tiles.clear(); unmap(); compare(Boolean(photo.before)); see(0);
+  $("level").max = clamp(Math.floor(Math.log2(Math.max(photo.width, photo.height))) - 2, 1, 9);
+  $("compare").textContent = photo.before ? `Beside ${photo.before}` : "Before and after";
+  $("formats").hidden = !photo.lossy;
+  for (const kind of ["lossy", "lossless"]) for (const one of document.querySelectorAll("." + kind)) one.textContent = photo[kind];
+  document.body.dataset.photo = sessionStorage.photo = photo.id;
+  if (views.has(photo.id)) [scale, x0, y0] = views.get(photo.id); else fit();
+  remark(); learnt();
+  if (listed) await list();
+}
 
-$("repair").onclick = () => doing("Repairing…", async () => {
-  const region = await marked();
-  let step = null;   // from the first result on, as what it hides isn't known before
-  try {
-    const found = await working("repair", region, async line => {
-      if (line.version === undefined || step) return;
-      await visible();
-      step = { words: "the repair", clears: true, change: true };
-      unmap(); did(step);
-    });
-    say(`${thousands(found.pixels)} pixels repaired in ${found.seconds.toFixed(1)} s. Before and after shows the changes; Save at full size saves them.${photo.lossy ? ` ${photo.lossy} files have traces around damage: if some stay, mark a little wider.` : ""}${found.pixels > 20000 ? " Large areas come out smooth." : ""}`);
-  } catch (error) { take(step); throw error; }
+let open = [];
+async function list() {
+  open = await (await ask("photographs/open")).json();
+  $("strip").replaceChildren(...open.map(one => {
+    const item = document.createElement("li"), button = document.createElement("button"), image = document.createElement("img"), words = document.createElement("span"), close = document.createElement("button");
+    image.src = `photographs/${one.id}/small?version=${one.version}`; image.alt = ""; words.textContent = one.before ? `${one.name}, enlarged` : one.name;
+    button.append(image, words); button.title = `${words.textContent}: ${one.width}×${one.height}`; button.onclick = () => choose(one.id);
+    button.dataset.id = one.id; if (one.id === photo?.id) button.setAttribute("aria-current", "true");
+    close.textContent = "×"; close.className = "close"; close.ariaLabel = close.title = `Close ${words.textContent}`; close.onclick = () => shut(one);
+    item.append(button, close);
+    return item;
+  }));
+  $("strip").querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
+}
+
+const choose = id => doing("Opening it…", async () => {
+  await show(await (await ask(`photographs/${id}`)).json());
+  say(`${photo.name} is shown${done ? `, with ${count(done, "step")} to undo` : ""}.`);
 });
 
-const find = region => doing("Looking for damage…", async () => {
-  compare(false);
-  const found = [];
-  let pixels = 0, end = "";
-  try {
-    await working("find", region, async line => {
-      if (!line.mask) return;
-      const image = await decoded(line.mask), { left, top } = line;
-      found.push(() => markFrom(image, left, top)); found.at(-1)();
-      pixels += line.pixels;
-    });
-  } catch (error) {
-    if (!(error instanceof Stopped)) throw error;
-    end = "Stopped before the end. ";
-  } finally {
-    if (found.length) did({ words: "the search", mark: () => { for (const one of found) one(); } }, true);
-  }
-  say(pixels ? `${end}${thousands(pixels)} pixels look damaged and are marked in red. Unmark what isn't damaged, then press Repair what is marked.` : `${end}No damage was found: mark it yourself.`);
-});
-$("find").onclick = () => find({ left: 0, top: 0, width: photo.width, height: photo.height });
-$("find-here").onclick = () => find(inView());
-$("clear").onclick = () => {
-  if (!bounds()) { say("Nothing is marked."); return; }
-  did({ words: "unmarking all", clears: true }); say("All marks are removed.");
+const shut = one => {
+  if (one.done && !confirm(`Close ${one.name}? What was done to it can't be got back; save it first to keep it.`)) return;
+  doing("Closing it…", async () => {
+    await ask(`photographs/${one.id}/close`, { method: "POST" });
+    views.delete(one.id);
+    await list();
+    if (one.id !== photo?.id) { say(`${one.name} is closed.`); return; }
+    const next = open.at(-1);
+    if (next) await show(await (await ask(`photographs/${next.id}`)).json());
+    else { photo = null; steps = []; done = 0; marks.clear(); delete document.body.dataset.photo; $("where").textContent = ""; draw(); }
+    say(`${one.name} is closed.`);
+  });
 };
 
-const drawing = complete => doing("Drawing…", async () => {
-  const region = await marked(16), of = photo;
-  $("drawn").replaceChildren();
-  const found = await working(complete ? "complete" : "redraw", { ...region, levels: Number($("levels").value), temperature: Number($("temperature").value), seed: Math.floor(Math.random() * 1e9), count: 3 }, line => {
-    if (!line.drawn) return;
-    const button = document.createElement("button"), image = document.createElement("img");
-    image.src = line.drawn; image.alt = `Draw ${line.number + 1}`; button.title = "Use this one"; button.append(image);
-    button.onclick = () => using(line.number, of);
-    $("drawn").append(button); $("drawn").scrollIntoView({ block: "nearest" });
-    say("Drawing others; click one to use it.");
-  }).catch(error => { throw error instanceof Stopped ? new Stopped($("drawn").childElementCount ? "Stopped: click one to use it." : "Stopped.") : error; });
-  say(`Three draws in ${found.seconds.toFixed(1)} s: click one to use it.`);
-});
-async function using(number, of) {   // also while others are drawn
-  if (busy()) { job.stop(); while (busy()) await new Promise(requestAnimationFrame); }
-  await doing("Applying it…", async () => {
-    photo.version = (await (await ask(`photographs/${of.id}/take/${number}`, { method: "POST" })).json()).version;
-    await visible();
-    unmap(); did({ words: "using a draw", clears: true, change: true });
-    say("Applied. Undo reverts it.");
-  });
+function sending(file) {
+  if (file.size > MAX_BYTES) throw new Error(`Expected a file of at most ${MAX_BYTES / 1e6} MB; ${file.name} has ${megabytes(file.size)}: make it smaller first.`);
+  const form = new FormData(); form.append("file", file);
+  return { method: "POST", body: form };
 }
-$("complete").onclick = () => drawing(true);
-$("redraw").onclick = () => drawing(false);
+const megabytes = bytes => bytes < 1e5 ? `${Math.max(Math.round(bytes / 1e3), 1)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
 
-for (const factor of [2, 4]) $(`enlarge-${factor}`).onclick = () => doing("Enlarging…", async () => {
-  const from = photo, found = await working("enlarge", { factor });
-  const to = { ...from, ...found, version: 0 };
-  show(to); did({ words: "enlarging", clears: true, from, to });
-  say(`Enlarged to ${to.width}×${to.height} pixels in ${found.seconds.toFixed(1)} s${to.notes ? ` (${to.notes})` : ""}.${to.before ? ` Left of the line is ${to.before}: drag the line.` : ""} Save at full size saves it; Undo goes back.`);
-});
-
-$("save").onclick = () => doing("Saving…", async () => {
-  const like = Boolean(photo.lossy) && $("like").checked;
-  const answer = await ask(`photographs/${photo.id}/export?like=${like}`), blob = await answer.blob();
-  const name = decodeURIComponent(answer.headers.get("Content-Disposition").split("UTF-8''")[1]);
-  download(blob, name);
-  say(`Saved as ${name}, ${(blob.size / 1e6).toFixed(1)} MB.`);
-});
-
-$("keep").onclick = () => doing("Mixing the whole picture at full size…", async () => {
-  const found = await working("keep", mixed());
-  putAway(); unmap(); did({ words: "the mixture", mark: null, change: true });
-  say(`Mixed in ${found.seconds.toFixed(1)} s. Save at full size saves it; Undo reverts it.`);
-});
-$("away").onclick = () => { putAway(); say("The other picture is closed."); };
-for (const one of ["fine", "share"]) $(one).addEventListener("input", draw);
-
-function unmap() { overlay = null; $("surprise").setAttribute("aria-pressed", "false"); draw(); }
-function shade() {
-  const from = 4 * Number($("threshold").value);
-  for (const part of overlay ?? []) {
-    const shown = part.shown = new OffscreenCanvas(part.image.width, part.image.height), pen = shown.getContext("2d");
-    pen.drawImage(part.image, 0, 0);
-    const data = pen.getImageData(0, 0, shown.width, shown.height);
-    for (let k = 0; k < data.data.length; k += 4) {
-      const over = data.data[k] - from;
-      data.data[k] = 255; data.data[k + 1] = 200 - Math.min(over * 2, 200); data.data[k + 2] = 0; data.data[k + 3] = over > 0 ? 255 : 0;
+const upload = files => doing(`Opening ${files.length === 1 ? files[0].name : count(files.length, "picture")}…`, async () => {
+  const wrong = [];
+  let found = null;
+  for (const [number, file] of files.entries()) {
+    if (files.length > 1) say(`Opening ${file.name}, ${number + 1} of ${files.length}…`);
+    try { found = await (await ask("photographs", sending(file))).json(); } catch (error) {
+      if (error instanceof Stopped || error instanceof Lost) throw error;
+      wrong.push(error.message);
     }
-    pen.putImageData(data, 0, 0);
   }
-  draw();
-}
-$("surprise").onclick = () => {
-  if ($("surprise").getAttribute("aria-pressed") === "true") { unmap(); return; }
-  doing("Computing the map of surprise in view…", async () => {
-    compare(false); unmap(); overlay = [];
-    const zoom = zoomOf(devicePixelRatio);
-    let end = "";
-    try {
-      await working("surprise", { ...inView(), zoom }, async line => {
-        if (line.map) { overlay.push({ image: await decoded(line.map), top: line.top, left: line.left, step: 2 ** zoom }); shade(); }
-      });
-    } catch (error) {
-      if (!overlay.length || !(error instanceof Stopped)) { unmap(); throw error; }
-      end = "Stopped before the end. ";
-    }
-    $("surprise").setAttribute("aria-pressed", "true");
-    say(`${end}Coloured pixels are less likely than usual, given all others, by more nats than the threshold. Pixels of a wide scratch or a block make one another likely: Find damage looks for these.`);
-  });
-};
-const sides = () => photo.before ? [photo.before, "rgflow"] : ["before", "after"];
-function compare(on) {
-  compared = on; $("compare").setAttribute("aria-pressed", String(on)); $("divider").hidden = !on; draw();
-  if (on) for (const [k, words] of sides().entries()) $("divider").querySelectorAll("b")[k].textContent = words;
-}
-$("compare").onclick = () => {
-  compare(!compared);
-  say(compared ? `Left of the line: ${sides()[0]}; right of it: ${sides()[1]}. Drag the line.` : "");
-};
-$("divider").onpointerdown = event => { event.target.setPointerCapture(event.pointerId); };
-$("divider").onpointermove = event => { if (event.buttons) { split = clamp((event.clientX - $("stage").getBoundingClientRect().left) / size()[0], 0.01, 0.99); draw(); } };
-$("in").onclick = () => zoomBy(1.6); $("out").onclick = () => zoomBy(1 / 1.6); $("fit").onclick = () => photo && fit();
-for (const slider of document.querySelectorAll(".slider input")) {
-  const output = slider.parentElement.querySelector("output");
-  slider.addEventListener("input", () => {
-    output.textContent = slider.id === "level" ? (slider.value === "0" ? "1" : `1/${2 ** -slider.value}`) : slider.value;
-  });
-  slider.dispatchEvent(new Event("input"));
-}
-$("level").addEventListener("input", () => {
-  level = Math.abs($("level").value); draw();
-  say(level ? `Averages of squares of ${2 ** level}×${2 ** level} pixels: what the coarser levels hold.` : "");
-});
-function see(value) { $("level").value = value; $("level").dispatchEvent(new Event("input")); }
-$("seeing").ontoggle = () => { if ($("seeing").open !== level > 0) see($("seeing").open ? $("level").min : 0); };
-$("threshold").addEventListener("input", shade);
+  if (found) await show(found);
+  if (wrong.length) throw new Error(wrong.length === 1 ? wrong[0] : `${wrong.length} of ${files.length} files weren't opened. The first: ${wrong[0]}`);
+  say(`${files.length === 1 ? `${found.name} is` : `${files.length} pictures are`} open${found.notes ? `: ${found.notes}` : ""}. Mark the damage, or press Find damage.`);
+}, true);
 
-const mode = () => document.querySelector("[name=mode]:checked").value;
-for (const one of document.querySelectorAll("[name=mode]")) one.onchange = () => { canvas.className = mode() === "pan" ? "pan" : ""; };
-const pointers = new Map();
-let space = false, last = null;
-const at = event => { const box = canvas.getBoundingClientRect(); return [event.clientX - box.left, event.clientY - box.top]; };
-const inPicture = ([x, y]) => [x0 + x / scale, y0 + y / scale];
-const moves = event => mode() === "pan" || space || event.buttons === 4 || pointers.size > 1 || compared || busy();
-canvas.onpointerdown = event => {
-  if (!photo) return;
-  canvas.setPointerCapture(event.pointerId); pointers.set(event.pointerId, at(event)); last = at(event);
-  if (compared && mode() !== "pan" && !busy()) say("The picture moves while before and after are compared: press that button again to mark.");
-  if (pointers.size > 1) lift(false);   // two fingers zoom
-  else if (!moves(event)) begin(inPicture(last), mode() === "erase");
-};
-canvas.onpointermove = event => {
-  if (!photo || !pointers.has(event.pointerId)) return;
-  const now = at(event);
-  if (pointers.size === 2) {
-    const [other] = [...pointers].filter(([id]) => id !== event.pointerId).map(([, place]) => place), before = pointers.get(event.pointerId);
-    const apart = (a, b) => Math.hypot(a[0] - b[0], a[1] - b[1]);
-    zoomBy(clamp(apart(now, other) / Math.max(apart(before, other), 1), 0.5, 2), (now[0] + other[0]) / 2, (now[1] + other[1]) / 2);
-    x0 -= (now[0] - before[0]) / 2 / scale; y0 -= (now[1] - before[1]) / 2 / scale;
-  } else if (line) lead(inPicture(now));
-  else { x0 -= (now[0] - last[0]) / scale; y0 -= (now[1] - last[1]) / scale; draw(); }
-  pointers.set(event.pointerId, now); last = now;
-};
-canvas.onpointerup = canvas.onpointercancel = event => { pointers.delete(event.pointerId); lift(); };
-canvas.addEventListener("wheel", event => { event.preventDefault(); if (photo) zoomBy(Math.exp(-event.deltaY * 0.0015), ...at(event)); }, { passive: false });
-addEventListener("keydown", event => { if (event.code === "Space" && event.target === canvas) { space = true; event.preventDefault(); } });
-addEventListener("keyup", event => { if (event.code === "Space") space = false; });
-new ResizeObserver(draw).observe(canvas);
-// What was said last is about what was done last.
-$("tools").addEventListener("click", event => { if (event.target.closest("button, summary, input") && !busy()) say(""); }, true);
-$("tools").addEventListener("input", () => { if (!busy()) say(""); }, true);
+const example = name => doing(`Opening ${name}…`, async () => {
+  await show(await (await ask(`photographs/examples/${encodeURIComponent(name)}`, { method: "POST" })).json());
+  say("This photograph is damaged, and the damage is marked: press Repair what is marked.");
+}, true);
 
-for (const name of EXAMPLES) {
-  const button = document.createElement("button"); button.textContent = name; button.onclick = () => example(name); $("examples").append(button);
+// After the page is loaded again, or the server started again, everything is as it was.
+async function resume() {
+  await list().catch(error => say(error.message, true));
+  const before = open.find(one => one.id === sessionStorage.photo) ?? open.at(-1);
+  if (!before) { example(EXAMPLES[0]); return; }
+  doing("Opening it again…", async () => {
+    await show(await (await ask(`photographs/${before.id}`)).json());
+    say(`${photo.name} is open as you left it${done ? `, with ${count(done, "step")} to undo` : ""}.`);
+  });
 }
-for (const name of Object.keys(OTHERS)) {
-  const button = document.createElement("button"); button.textContent = OTHERS[name]; button.onclick = () => exampleOther(name); $("others").append(button);
-}
-resume();

@@ -7,7 +7,7 @@ function update() {
   place.replaceChildren(...value.items.map((one, index) => {
     const button = document.createElement("button");
     button.type = "button";
-    button.title = button.ariaLabel = one.title || one.caption;
+    button.title = one.title || one.caption;
     button.ariaPressed = one.chosen ? "true" : "false";
     const picture = document.createElement("img"), caption = document.createElement("span");
     picture.src = one.url; picture.alt = ""; caption.textContent = one.caption;

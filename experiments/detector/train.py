@@ -1,0 +1,253 @@
+"""Train the network that finds damage in photographs:
+`PYTHONPATH=experiments python experiments/detector/train.py`.
+
+`rgflow train` learns densities of fixed images by a likelihood; this network has none, and every
+batch of its pictures is simulated anew. So it has a loop of its own, with the checkpoints and
+signals of `rgflow.training`. Everything random depends on the number of the step alone, and the
+same command goes on where it was stopped.
+
+It learns from patches of the 37 photographs among Debian's wallpapers that the model `photos`
+learned from. Its probabilities are then calibrated on the validation photographs.
+
+Writes the weights (float16) into the package, and `result.json` beside this file: how well they
+find damage of the validation photographs, of other settings than those of training.
+"""
+
+import argparse
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageFilter
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from reproducing.measures.finding import found_damage
+from rgflow import tensors
+from rgflow.data import wallpapers
+from rgflow.data.decoding import open_picture
+from rgflow.data.images import Pixels
+from rgflow.data.patches import reductions
+from rgflow.data.source import Request, Split
+from rgflow.files import write_json
+from rgflow.numerics import bfloat16_pays
+from rgflow.photographs.detector import WEIGHTS, Detector, evidence
+from rgflow.photographs.drawing import Random
+from rgflow.photographs.simulation import Damage, Scan, Scratches, Simulator, Text
+from rgflow.training.checkpoints import Checkpoints
+from rgflow.training.interruptions import Interruptions
+from rgflow.training.muon import Muon
+from rgflow.training.run import processor
+
+EDGE, NEW, AGAIN = 96, 4, 50
+"""Pixels along an edge of a patch, new patches in a step, and after how many steps they come again,
+turned, as simulating them takes as long as learning from them."""
+RATE, MUON_RATE, DECAY, WARMUP, COOLDOWN = 3e-3, 0.03, 1e-4, 100, 0.5
+"""Peaks of the learning rates of AdamW, which is for vectors and the last layer, and of Muon; their
+weight decay, the steps to the peak, and the share of all steps in which rates fall to zero."""
+LEVELS = 0.1
+"""Weight of the likelihood of levels without damage beside that of where damage is."""
+AVERAGE = 0.995
+"""Decay of the moving average of the weights."""
+UNDAMAGED, GREY, SHUFFLED, SHARPENED, DITHERED = 0.25, 0.15, 0.2, 0.3, 0.05
+"""Shares of patches without damage, without colours, with their channels in any order, with edges
+that are sharpened, and with a palette of few colours."""
+OFTEN, SELDOM = 0.2, 0.1
+"""How often a kind of damage is in a patch."""
+HARD: dict[str, Any] = {
+    "digital": True, "opacity": (1, 1), "softness": (0, 0), "uneven": (0, 0), "grain": (0, 0),
+    "shades": ((0, 0), (255, 255), (40, 255)),
+}  # fmt: skip
+"""What is drawn on a file rather than a print."""
+CHANCES = [
+    *((Damage.from_dict(name), OFTEN) for name in ("scratches", "hairs", "dust", "specks")),
+    *((Damage.from_dict(name), SELDOM) for name in ("fibres", "cracks", "folds", "text")),
+    *((Damage.from_dict(name), SELDOM) for name in ("finger marks", "date stamps")),
+    *((Damage.from_dict(name), SELDOM) for name in ("dead pixels", "missing blocks")),
+    *((Damage.from_dict(name), SELDOM) for name in ("missing lines", "stains", "tape")),
+    *((Damage.from_dict(name), SELDOM) for name in ("faded borders", "margins")),
+    (Scratches(**HARD), SELDOM),
+    (Text(**HARD), SELDOM),
+]
+HARMLESS = [(kind, chance) for kind, chance in CHANCES if not kind.hides]
+PLAIN = Scan(blur=(0, 0), noise=(0, 0), gain=(1, 1), gamma=(1, 1), compressed=0.5)
+"""Of pictures that were never printed."""
+SCANS = (Scan(), Scan(), PLAIN)
+
+
+def photographs(split: Split) -> list[list[Pixels]]:
+    """The wallpapers of a split in all sizes, [H, W, 3]."""
+    request = Request(name="wallpapers", split=split, height=EDGE, width=EDGE, channels=3)
+    paths, found = [wallpapers.ROOT / name for of in wallpapers.FILES.values() for name in of], []
+    for number, path in enumerate(paths):
+        if wallpapers.HELD_OUT.get(number % 8, "train") == split:
+            image = open_picture(path)
+            first = -(-min(image.size) // wallpapers.MAX_SHORTER_SIDE)
+            found.append([pixels for _, pixels in reductions(image, request, first)])
+    return found
+
+
+def patch(pictures: list[list[Pixels]], random: Random) -> Pixels:
+    """A patch at any place, turned and mirrored, [3, H, W]."""
+    sizes = pictures[random.integers(len(pictures))]
+    whole = sizes[random.integers(len(sizes))]
+    i, j = (random.integers(edge - EDGE + 1) for edge in whole.shape[:2])
+    found = np.rot90(whole[i : i + EDGE, j : j + EDGE], random.integers(4))
+    found = found[:, :: random.choice([-1, 1])]
+    if random.random() < SHUFFLED:
+        found = found[..., random.permutation(3)]
+    if random.random() < SHARPENED:
+        how = ImageFilter.UnsharpMask(random.uniform(0.6, 2), int(random.integers(20, 150)), 0)
+        found = np.asarray(Image.fromarray(np.ascontiguousarray(found)).filter(how))
+    if random.random() < GREY:
+        found = found.mean(-1, keepdims=True).repeat(3, -1).astype(np.uint8)
+    if random.random() < DITHERED:
+        colours = int(random.integers(8, 257))
+        few = Image.fromarray(np.ascontiguousarray(found)).quantize(colours)
+        found = np.asarray(few.convert("RGB"))
+    return np.ascontiguousarray(found.transpose(2, 0, 1))
+
+
+def batch(pictures: list[list[Pixels]], *seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Damaged patches [N, 3, H, W], where they are damaged [N, H, W], and without that damage."""
+    random, made = np.random.default_rng(seed), []
+    for _ in range(NEW):
+        chances = HARMLESS if random.random() < UNDAMAGED else CHANCES
+        how = Simulator(chances=chances, scan=SCANS[random.integers(len(SCANS))])
+        one = how(patch(pictures, random), random)
+        grey = random.random() < GREY
+        seen, truth = (
+            x.mean(0, keepdims=True).repeat(3, 0) if grey else x for x in (one.picture, one.truth)
+        )
+        made.append((seen, one.mask, truth))
+    x, y, z = (torch.from_numpy(np.stack(of)).float() for of in zip(*made, strict=True))
+    return x, y, z
+
+
+def crops(pictures: list[list[Pixels]]) -> list[Pixels]:
+    """Crops of 256×256 pixels of every photograph in all sizes, [H, W, 3]."""
+    random, found = np.random.default_rng(0), []
+    for whole in (one for sizes in pictures for one in sizes if min(one.shape[:2]) >= 256):
+        for _ in range(2):
+            i, j = (random.integers(edge - 255) for edge in whole.shape[:2])
+            found.append(np.ascontiguousarray(whole[i : i + 256, j : j + 256]))
+    return found
+
+
+def rate(step: int, steps: int) -> float:
+    """The learning rate of a step, in units of its peak."""
+    return min((step + 1) / WARMUP, (steps - step) / (COOLDOWN * steps), 1)
+
+
+def loss_of(network: Detector, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross entropy of where damage is; and −log p of the levels without it, where it is."""
+    with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16_pays()):
+        odds, levels, error = network(x)
+    error = error.clamp(min=0)
+    likely = ((z - levels) * torch.exp(-error)) ** 2 / 2 + error
+    return F.binary_cross_entropy_with_logits(odds, y), (likely.mean(1) * y).mean()
+
+
+def calibrate(network: Detector, pictures: list[list[Pixels]]) -> None:
+    """Calibrate probabilities on whole crops of other pictures by the maximum likelihood: most have
+    no damage, and the others little, as most photographs."""
+    found, truth, random = [], [], np.random.default_rng(2)
+    for whole in crops(pictures):
+        for number in range(12):
+            damaged, scan = CHANCES if number < 3 else HARMLESS, SCANS[number % 3]
+            chances = [(kind, chance / 3) for kind, chance in damaged]
+            one = Simulator(chances=chances, scan=scan)(whole.transpose(2, 0, 1), random)
+            with torch.no_grad():
+                odds = network(torch.from_numpy(one.picture[None]).float())[0][0]
+            some = random.integers(one.mask.size, size=10_000)
+            found.append(evidence(odds.sigmoid().numpy()).reshape(-1, 3)[some])
+            truth.append(one.mask.ravel()[some])
+    x, y = (torch.from_numpy(np.concatenate(of)).float() for of in (found, truth))
+    optimizer = torch.optim.LBFGS(
+        [network.calibration], max_iter=200, line_search_fn="strong_wolfe"
+    )
+    network.calibration.requires_grad_()
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        value = F.binary_cross_entropy_with_logits(x @ network.calibration, y)
+        value.backward()
+        return value
+
+    before = loss().item()
+    optimizer.step(loss)
+    print(f"cross entropy of validation: {before:.5f}, calibrated {loss().item():.5f}", flush=True)
+    network.calibration.requires_grad_(False)
+
+
+def main() -> None:
+    """Train, calibrate, and write the weights."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=10_000)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=Path("runs/detector"))
+    parser.add_argument("--weights", type=Path, default=WEIGHTS)
+    settings = parser.parse_args()
+    torch.set_num_threads(settings.threads)
+    torch.manual_seed(0)
+    network = Detector()
+    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE), use_buffers=True)
+    kernels = [x for x in network.parameters() if x.ndim == 4 and x.shape[-1] > 1]
+    matrices = [nn.Parameter(x.detach().flatten(1)) for x in kernels]  # share the kernels' memory
+    others = [x for x in network.parameters() if all(x is not y for y in kernels)]
+    adam = torch.optim.AdamW(others, RATE, weight_decay=DECAY)
+    muon = Muon(matrices, lr=MUON_RATE, decay=DECAY)
+    parts = {"network": network, "average": average, "adam": adam, "muon": muon}
+    checkpoints, pictures, first = Checkpoints(settings.out, 2), photographs("train"), 0
+    if state := checkpoints.load():
+        first = state.pop("step")
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+    start, start_processor, every = time.monotonic(), time.process_time(), list[list[float]]()
+    recent = dict[int, tuple[Tensor, ...]]()
+    with Interruptions() as interruptions:
+        for step in range(first, settings.steps):
+            recent[step] = batch(pictures, 0, step)
+            before = recent.pop(step - AGAIN, None) or batch(pictures, 0, max(step - AGAIN, 0))
+            parts_of = zip(recent[step], before, strict=True)
+            losses = loss_of(network, *(torch.cat((x, y.mT.flip(-1))) for x, y in parts_of))
+            network.zero_grad()
+            (losses[0] + LEVELS * losses[1]).backward()
+            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            for matrix, kernel in zip(matrices, kernels, strict=True):
+                matrix.grad = kernel.grad.flatten(1)
+            for optimizer, peak in ((adam, RATE), (muon, MUON_RATE)):
+                optimizer.param_groups[0]["lr"] = peak * rate(step, settings.steps)
+                optimizer.step()
+            average.update_parameters(network)
+            every.append([x.item() for x in losses])
+            ended = interruptions.noted or step + 1 == settings.steps
+            if ended or (step + 1) % 200 == 0:
+                spent = time.monotonic() - start, time.process_time() - start_processor
+                print(
+                    f"step {step + 1}: {np.mean(every, 0).round(5)}, {spent[0]:.0f} s, "
+                    f"of the processor {spent[1]:.0f} s",
+                    flush=True,
+                )
+                every.clear()
+                kept = {name: part.state_dict() for name, part in parts.items()}
+                checkpoints.save(step + 1, {"step": step + 1, **kept})
+            if interruptions.noted:
+                return
+    network = average.module.eval()
+    calibrate(network, photographs("validation"))
+    settings.weights.parent.mkdir(parents=True, exist_ok=True)
+    tensors.save(settings.weights, {name: x.half() for name, x in network.state_dict().items()})
+    print(f"{settings.weights}: {os.path.getsize(settings.weights):,} bytes", flush=True)
+    if settings.weights == WEIGHTS:
+        found = found_damage(crops(photographs("validation")))
+        training = {"steps": settings.steps, "processor": processor()}
+        write_json(Path(__file__).with_name("result.json"), {"training": training, **found})
+
+
+if __name__ == "__main__":
+    main()

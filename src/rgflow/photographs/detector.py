@@ -1,0 +1,171 @@
+"""The network that finds damage, and what shines through it.
+
+It says how probable damage is at every pixel, and which levels it had without it. A U-Net
+(Ronneberger et al. 2015, arXiv 1505.04597) with batch normalisation, which once trained doesn't
+depend on the picture; so strips of a picture give what the whole one gives.
+`experiments/detector/train.py` trains it on damage of wallpapers that
+`rgflow.photographs.simulation` makes.
+
+Letters in shapes: N pictures; H, W rows and columns.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter  # type: ignore[attr-defined]  # found when it runs
+from scipy.special import expit, logit
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from rgflow import tensors
+from rgflow.numerics import bfloat16_pays
+
+WEIGHTS = Path(__file__).with_name("detector.safetensors")
+DOWN = ((6, 16, 16), (16, 32, 32), (32, 48, 48), (48, 64, 64, 64))
+"""Channels before, between and after the convolutions at full size, 1/2, 1/4 and 1/8."""
+UP = ((64 + 48, 48), (48 + 32, 32, 16), (16 + 16, 16))
+"""The same on the way back, where what was seen at this size comes in as well."""
+UNIT, RIM = 8, 88
+"""Rows and columns are whole multiples of `UNIT`; a pixel depends on at most `RIM` pixels on every
+side: 24 of the mean of what surrounds it, 2 + 4 + 8 + 24 of the way down, 4 + 4 + 1 of the way up,
+and the rest of a square of 8×8."""
+SUSPECT, AROUND = 0.1, 129
+"""A probability that is a little like damage, and the edge of the square in which that counts;
+chosen on validation photographs."""
+STRIP_PIXELS = 1 << 21
+"""Pixels that are searched at a time, for memory."""
+
+
+class Convolution(nn.Module):
+    """A convolution of 3×3, normalised, with ReLU."""
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__()
+        self.weights = nn.Conv2d(before, after, 3, padding=1, bias=False)
+        self.norm: nn.BatchNorm2d | None = nn.BatchNorm2d(after)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.weights(x)
+        return F.relu(self.norm(x) if self.norm else x, inplace=True)
+
+    def fuse(self) -> None:
+        """Let the convolution do what the trained normalisation does."""
+        assert self.norm
+        self.weights, self.norm = fuse_conv_bn_eval(self.weights, self.norm), None
+
+
+class Detector(nn.Module):
+    """The network, and the calibration of its probabilities (`evidence`), [3]."""
+
+    calibration: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down, self.up = (
+            nn.ModuleList(nn.Sequential(*map(Convolution, of, of[1:])) for of in part)
+            for part in (DOWN, UP)
+        )
+        self.last = nn.Conv2d(UP[-1][-1], 5, 1)
+        self.register_buffer("calibration", torch.tensor([0.0, 1.0, 0.0]))
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Of pixels of levels [N, 3, H, W]: the log-odds of damage [N, H, W]; the levels without it
+        [N, 3, H, W], if there is; and the logarithm of their standard error [N, 1, H, W]."""
+        x, seen = _beside_surroundings(pixels / 64 - 2), list[Tensor]()
+        x = x.contiguous(memory_format=torch.channels_last)
+        for number, layers in enumerate(self.down):
+            x = layers(F.max_pool2d(x, 2) if number else x)
+            seen.append(x)
+        for layers, before in zip(self.up, reversed(seen[:-1]), strict=True):
+            x = layers(torch.cat((F.interpolate(x, scale_factor=2.0), before), 1))
+        out = self.last(x).float()
+        return out[:, 0], pixels + 64 * out[:, 1:4], out[:, 4:] + math.log(64)
+
+    def fused(self) -> "Detector":
+        """The same network, faster, which can't be trained any more."""
+        for layer in self.eval().requires_grad_(False).modules():
+            if isinstance(layer, Convolution):
+                layer.fuse()
+        return self
+
+
+def _beside_surroundings(x: Tensor) -> Tensor:
+    """Pixels, and how far they are from the mean of what surrounds them, in its deviations."""
+
+    def mean(y: Tensor) -> Tensor:
+        blocks = F.pad(F.avg_pool2d(y, UNIT), (1, 1, 1, 1), "replicate")
+        blocks = F.avg_pool2d(blocks, 3, 1)
+        return F.interpolate(blocks, scale_factor=float(UNIT), mode="bilinear")
+
+    middle = mean(x)
+    deviation = (mean((x**2).mean(1, keepdim=True)) - (middle**2).mean(1, keepdim=True)).clamp(0)
+    return torch.cat((x, (x - middle) / (deviation.sqrt() + 0.06)), 1)
+
+
+@cache
+def detector() -> Detector:
+    """The trained network."""
+    network = Detector()
+    network.load_state_dict({name: x.float() for name, x in tensors.load(WEIGHTS)[0].items()})
+    return network.fused()
+
+
+def examine(
+    image: Tensor, *, progress: Callable[[float], None] | None = None
+) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
+    """What the network says of a photograph, strip by strip.
+
+    Args:
+        image: uint8 [1 or 3, H, W].
+        progress: Called with the share of the work that is done.
+
+    Yields:
+        The rows of a strip, h of them; how probable damage is there, [h, W]; the levels without
+        it, [3, h, W], and their standard errors, [h, W].
+    """
+    _, height, width = image.shape
+    pixels = image.cpu().expand(3, -1, -1)
+    rows = max(STRIP_PIXELS // width // UNIT, 1) * UNIT
+    for top in range(0, height, rows):
+        end, first = min(top + rows, height), max(top - RIM, 0)
+        part = pixels[:, first : min(end + RIM, height)].float()[None]
+        part = F.pad(part, (0, -width % UNIT, 0, -part.shape[2] % UNIT), mode="replicate")
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=bfloat16_pays()):
+            found = torch.cat([x.reshape(-1, *x.shape[-2:]) for x in detector()(part)])
+        found = found[:, top - first : end - first, :width]
+        yield slice(top, end), found[0].sigmoid(), found[1:4], found[4].exp()
+        if progress:
+            progress(end / height)
+
+
+def probabilities(
+    image: Tensor, *, progress: Callable[[float], None] | None = None
+) -> NDArray[np.float32]:
+    """How probable damage is, pixel by pixel, calibrated, [H, W]; arguments are those of `examine`.
+
+    Example:
+        >>> image = torch.full((3, 40, 60), 99, dtype=torch.uint8)
+        >>> image[:, 7, 20:50] = 255
+        >>> found = probabilities(image)
+        >>> found.shape, bool(found[7, 35] > 0.9), bool(found[30, 35] < 0.1)
+        ((40, 60), True, True)
+    """
+    found = np.empty(image.shape[1:], dtype=np.float32)
+    for rows, probability, _, _ in examine(image, progress=progress):
+        found[rows] = probability.numpy()
+    return np.asarray(expit(evidence(found) @ detector().calibration.numpy()), np.float32)
+
+
+def evidence(probability: NDArray[np.float32]) -> NDArray[np.float32]:
+    """By what probabilities are calibrated, [H, W, 3]: one, the log-odds of `examine`, and how much
+    there is around that looks a little like damage: then the rest often isn't."""
+    beside = uniform_filter(np.minimum(probability, SUSPECT), AROUND)
+    return np.stack(
+        [np.ones_like(beside), logit(probability.clip(1e-5, 1 - 1e-5)), np.log(beside + 1e-4)], -1
+    )

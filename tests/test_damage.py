@@ -1,0 +1,135 @@
+"""The network that finds damage in photographs, and damaged photographs to try."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.metrics import roc_auc_score
+
+from rgflow.data.patches import photograph
+from rgflow.photographs import detector, examples
+from rgflow.photographs.damage import find_damage, seen_through
+from rgflow.photographs.detector import Detector, probabilities
+from rgflow.photographs.pictures import read
+from rgflow.photographs.simulation import Damage, Scan, Simulator
+from rgflow.repair.biharmonic import biharmonic
+
+
+@pytest.fixture(scope="module")
+def chelsea():
+    return photograph("chelsea", 2)
+
+
+@pytest.mark.parametrize("name", examples.EXAMPLES)
+def test_examples_are_damaged_where_their_masks_say(name):
+    file, mask = examples.damaged(name)
+    assert 0.001 < mask.mean() < 0.15
+    assert file.name.endswith(".png")
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (5, 90), (37, 53), (300, 48)])
+def test_strips_are_the_whole(shape, monkeypatch):
+    image = torch.randint(256, (3, *shape), dtype=torch.uint8)
+    told, whole = [], probabilities(image)
+    monkeypatch.setattr(detector, "STRIP_PIXELS", 1)
+    strips = probabilities(image, progress=told.append)
+    assert whole.shape == shape
+    np.testing.assert_allclose(strips, whole, atol=1e-5)
+    assert told == sorted(told)
+    assert told[-1] == 1
+
+
+def test_a_pixel_depends_on_no_more_than_its_rim():
+    """By derivatives, of a network with other weights, as those of zero would show nothing."""
+    torch.manual_seed(0)
+    network, size = Detector().eval(), 2 * detector.RIM + 48
+    x = torch.rand(1, 3, size, size, requires_grad=True)
+    for at in (detector.RIM + 16, detector.RIM + 31):
+        (slope,) = torch.autograd.grad(network(255 * x)[0][0, at, at], x)
+        rows = slope.abs().sum((0, 1, 3)).nonzero()
+        assert at - detector.RIM <= rows.min()
+        assert rows.max() <= at + detector.RIM
+
+
+def test_grey_pictures_are_like_those_of_three_equal_channels(chelsea):
+    grey = torch.from_numpy(chelsea[:1])
+    assert np.array_equal(probabilities(grey), probabilities(grey.expand(3, -1, -1)))
+
+
+@pytest.mark.parametrize("quality", [None, 75])
+@pytest.mark.parametrize("name", ["scratches", "dust", "hairs"])
+def test_soft_damage_is_found_in_a_photograph_that_was_not_learned(name, quality):
+    """Much of it: the network knows it from the picture, but says so of few pixels."""
+    kind = Damage.kinds[name](opacity=(0.6, 0.9), shades=((225, 255),))
+    lossy = float(quality is not None)
+    scan = Scan(blur=(0.3, 0.3), noise=(1, 1), compressed=lossy, quality=(75, 75))
+    simulator = Simulator(chances=((kind, 1),), scan=scan)
+    made = simulator(photograph("coffee", 2), np.random.default_rng(11))
+    found = find_damage(torch.from_numpy(made.picture))
+    assert made.mask.sum() > 30
+    assert roc_auc_score(made.mask.ravel(), found.probability.ravel()) > 0.93
+    assert (found.found & made.mask).sum() > 0.2 * made.mask.sum()
+
+
+def test_the_example_of_dust_is_found():
+    file, hole = examples.damaged("dust")
+    image = read(file).seen
+    seen = hole & (np.abs(image.astype(int) - read(examples.whole("dust")).seen).max(0) > 12)
+    assert (find_damage(torch.from_numpy(image)).found & seen).sum() >= 0.85 * seen.sum()
+
+
+@pytest.mark.parametrize("mode", ["RGB", "palette", "dithered", "black and white"])
+def test_little_is_found_where_nothing_is_damaged(mode):
+    found = []
+    for name in ("astronaut", "coffee"):
+        image = Image.fromarray(photograph(name, 2).transpose(1, 2, 0))
+        if mode == "black and white":
+            image = image.convert("L")
+        elif mode != "RGB":
+            dither = Image.Dither.FLOYDSTEINBERG if mode == "dithered" else Image.Dither.NONE
+            image = image.quantize(256, dither=dither)
+        pixels = np.asarray(image.convert("RGB")).transpose(2, 0, 1).copy()
+        found.append(find_damage(torch.from_numpy(pixels)).found.mean())
+    assert np.mean(found) < 0.003
+
+
+def test_shapes_of_one_colour_are_found_whole(chelsea):
+    """A network that sees only a part of a line is told the rest by its colour."""
+    image, hole = chelsea.copy(), np.zeros(chelsea.shape[1:], dtype=bool)
+    hole[20:100, 30:33] = hole[50, 10:120] = True
+    for colour in (0, 128, 255):
+        image[:, hole] = colour
+        found = find_damage(torch.from_numpy(image)).found
+        assert found[hole].mean() > 0.98
+        assert (found & ~hole).sum() < 0.1 * hole.sum()
+
+
+def test_what_shines_through_improves_what_fills_a_hole(chelsea):
+    kind = Damage.kinds["scratches"](opacity=(0.3, 0.5), shades=((225, 255),), width=(2, 4))
+    simulator = Simulator(chances=((kind, 1),), scan=Scan(noise=(1, 1), compressed=0))
+    made = simulator(chelsea, np.random.default_rng(3))
+    image, truth = torch.from_numpy(made.picture), made.truth.astype(float)
+    filled = biharmonic(image[None], made.mask)[0]
+    better = seen_through(image, made.mask, filled).numpy()
+    before, after = (np.square(x - truth)[:, made.mask].mean() for x in (filled.numpy(), better))
+    assert after < 0.9 * before
+    assert np.array_equal(better[:, ~made.mask], filled.numpy()[:, ~made.mask])
+    grey = seen_through(image[:1], made.mask, filled[:1])
+    assert grey.shape == filled[:1].shape
+
+
+def test_what_is_found_grows_with_the_sensitivity(chelsea):
+    damaged = chelsea.copy()
+    damaged[:, 20:100, 30] = 250
+    image = torch.from_numpy(damaged)
+    found = [find_damage(image, sensitivity=x).found for x in (0, 0.3, 0.5, 0.99, 1)]
+    assert not found[0].any()
+    assert found[1][20:100, 30].mean() > 0.9
+    for fewer, more in pairwise(found):
+        assert not (fewer & ~more).any()
+    assert found[-1].all()
+    for wrong in (-0.1, 1.1, float("nan")):
+        with pytest.raises(ValueError, match="Expected sensitivity to be at"):
+            find_damage(image, sensitivity=wrong)
