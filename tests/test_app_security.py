@@ -554,6 +554,7 @@ def strange(server):
 
 
 @pytest.mark.skipif(not BROWSER, reason="needs Chromium, which isn't installed")
+@pytest.mark.slow
 def test_attacks_in_a_browser(server, own, strange, temporary, tmp_path):
     sync = pytest.importorskip("playwright.sync_api")
     port, before = server.rpartition(":")[2], spooled(temporary)

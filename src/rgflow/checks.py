@@ -85,6 +85,12 @@ def as_python(value: Any) -> Any:
 def check_at_least(what: str, value: object, least: float, most: float = math.inf) -> None:
     """Check that a value is a finite number of at least `least`, and at most `most`.
 
+    Args:
+        what: What it is, for the sentence about a mistake.
+        value: The number.
+        least: The smallest that is allowed.
+        most: The largest that is allowed.
+
     Raises:
         ValueError: If it isn't.
     """

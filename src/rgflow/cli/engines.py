@@ -242,7 +242,7 @@ def by_ray(worker: Worker, units: Iterable[Unit], address: str | None) -> Iterat
             ray.init(
                 address=address,
                 log_to_driver=False,
-                logging_level="error",
+                logging_level=logging.ERROR,
                 include_dashboard=False,
             )
         except (OSError, RuntimeError, ValueError) as error:

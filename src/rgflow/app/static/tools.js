@@ -166,7 +166,7 @@ const drawing = (what, more = {}, words = number => `Draw ${number + 1}`) => doi
       one.role = "img"; one.ariaLabel = label.textContent = words(line.number, line); button.append(one, label);
       button.onclick = () => using(line.number, of);
       $("drawn").append(button); compared();
-      if (!$("choices").open) $("choices").showModal();
+      if (shown.length === 1) $("choices").showModal();   // a choice closes it, though others may still come
     });
   } catch (error) { if (!(error instanceof Stopped && shown.length)) throw error; end = "Stopped. "; }
   say(`${end}${found ? `Drawn in ${found.seconds.toFixed(1)} s: choose` : "Choose"} one to use it.`);
