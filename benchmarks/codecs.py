@@ -6,9 +6,8 @@
 Codecs are those of imagecodecs, at their best: PNG, WebP, and JPEG XL at efforts 9 and 10, each
 under the version of its library; what another version of it finds is added.
 
-A program is a name and version, and a command that makes the file {out} of {pnm}, {bmp} or {pgm}.
-With {pgm}, it codes grey pictures only: of colours it gets the planes G, R - G and B - G modulo
-256, each as a picture of its own. Seconds are those of the processor, with the program's start.
+A program is a name and version, and a command that makes the file {out} of {pnm}, {bmp} or {pgm};
+with {pgm}, of grey pictures only. Seconds are those of the processor, with the program's start.
 
 Bits are of whole files, headers included, over H·W·C values; of a grey picture C is 1. Interrupted
 work goes on where it was when it runs again.
@@ -79,13 +78,7 @@ def program(command: str) -> Coder:
             subprocess.run(filled, check=True, cwd=name, stdout=subprocess.DEVNULL)
             return out.stat().st_size
 
-    def by_planes(x: Pixels) -> int:
-        if len(x) == 1:
-            return run(x)
-        red, green, blue = x
-        return sum(run(plane[None]) for plane in (green, red - green, blue - green))
-
-    return by_planes if "{pgm}" in command else run
+    return run
 
 
 def seconds() -> float:
@@ -110,7 +103,8 @@ def main() -> None:
     for coder, code in coders.items():
         for name, x in pictures(arguments.pictures).items():
             found = rows.setdefault(name, {"pixels": x[0].size, "channels": len(x), "coders": {}})
-            if coder in found["coders"]:
+            only_grey = "{pgm}" in commands.get(coder, "")
+            if coder in found["coders"] or (only_grey and len(x) > 1):
                 continue
             start = seconds()
             bits = 8 * code(x) / x.size
