@@ -202,7 +202,8 @@ def main() -> None:
     seen = photographs()
     print(json.dumps(seen), flush=True)
     if arguments.photographs:
-        write(arguments.out, rows=json.loads(arguments.out.read_text())["rows"], photographs=seen)
+        old = json.loads(arguments.out.read_text()) if arguments.out.is_file() else {"rows": []}
+        write(arguments.out, rows=old["rows"], photographs=seen)
         return
     first, *others = arguments.sessions
     rows = [measure(first, level, arguments.turns) for level in (2, 1, 0)]

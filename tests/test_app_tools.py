@@ -169,7 +169,7 @@ def test_everything_without_a_mouse(me, large):  # noqa: F811
     for _ in range(5):
         page.keyboard.press("ArrowRight")
     assert page.evaluate("split") == pytest.approx(share + 0.1)
-    assert page.get_attribute("#divider", "aria-valuenow") == "60"
+    page.wait_for_function("$('divider').ariaValueNow === '60'")  # with the next frame
     page.keyboard.press("c")
     with page.expect_download():
         me.keys("Control+s")
