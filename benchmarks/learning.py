@@ -52,7 +52,7 @@ CHANGES: dict[str, dict[str, Any]] = {
 
 
 class Some(adapting.Learner):
-    """A learner of which only some weights learn."""
+    """A learner that trains only some of its weights."""
 
     part = ""
 

@@ -167,7 +167,7 @@ def found_damage(photographs: Sequence[Pixels]) -> dict[str, Any]:
     """How well damage is found: the area under the ROC curve of the detector's probabilities, and
     of a noise residual (what a median filter takes away); precision and recall of
     what is marked, where marks beside damage count as right, and damage that can't be seen doesn't
-    count; the share of shapes of which half is marked, by default and where a thousandth of
+    count; the share of shapes marked at least by half, by default and where a thousandth of
     undamaged pixels would be; what is marked of undamaged pictures; all of that by sensitivity; and
     what a probability of 0.9 means."""
     undamaged, limits, false, seconds = {}, {}, dict.fromkeys(SENSITIVITIES, 0.0), 0.0
@@ -240,7 +240,7 @@ def found_damage(photographs: Sequence[Pixels]) -> dict[str, Any]:
 
 
 def _shapes(damage: Mask, marked: Mask) -> float:
-    """The share of shapes of which at least half is marked; what is two pixels apart is one."""
+    """The share of shapes marked at least by half; parts two pixels apart are one."""
     names = label(binary_dilation(damage, np.ones((3, 3))), connectivity=2) * damage
     sizes = np.bincount(names.ravel())[1:]
     of_each = np.bincount(names[marked], minlength=len(sizes) + 1)[1:]

@@ -103,34 +103,8 @@ class Around:
         return self._map.level_log_prob(values, self._context(sites))
 
     @torch.no_grad()
-    def excess(
-        self,
-        sites: Tensor,
-        image: Tensor | None = None,
-        progress: Callable[[float], None] | None = None,
-    ) -> Tensor:
-        """How much less likely than their medians pixels are.
-
-        Args:
-            sites: Row and column of the pixels, [k, 2].
-            image: Where their values are from, uint8 [C, H, W]; None: from this photograph.
-            progress: Called with the share of the work that is done.
-
-        Returns:
-            In nats, [k], on the CPU.
-        """
-        found = [torch.empty(0, dtype=self.dtype, device=self.image.device)]
-        for some in sites.to(self.image.device).split(BAND) if len(sites) else ():
-            context, (i, j) = self._context(some), some.T
-            values = (self.image if image is None else image)[:, i, j].T.to(self.image.device)
-            found.append(self._map.excess(values, context))
-            if progress:
-                progress(sum(map(len, found)) / len(sites))
-        return torch.cat(found).cpu()
-
-    @torch.no_grad()
     def excess_map(self, progress: Callable[[float], None] | None = None) -> Tensor:
-        """`excess` of every pixel, [H, W], on the CPU."""
+        """How much less likely than its median every pixel is, in nats, [H, W], on the CPU."""
         height, width = self.image.shape[1:]
         every = Sublattice(
             "every", 0, (height, width), (0, 0), 1, (height, width), self.reads, 1, periodic=False
