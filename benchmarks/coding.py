@@ -1,15 +1,14 @@
 """Files from a flow's own probabilities: how far the bits that it promises are real.
 
     python benchmarks/coding.py photos
-    python benchmarks/coding.py photos --patches 0 --adapt 4 --out benchmarks/results/learned.json
-    python benchmarks/coding.py photos --patches 0 --pictures others --adapt 4 --out FILE
+    python benchmarks/coding.py photos --patches 0 --adapt 2 --out benchmarks/results/learned.json
 
 Writes patches and pictures, by default the photographs of `patches`, with a range coder
 (constriction), from what a flow of windows says of every pixel given those before it, reads them
 back, and compares bytes and sizes. With `--adapt`, both learn the picture meanwhile, as
 `rgflow score --adapt` does. A decoder on the same machine computes the same numbers, as it
 evaluates the same bands in the same order; another processor may round otherwise, and then reads
-nothing sensible. With `--score`, bits are counted, and no files are made.
+nothing sensible.
 
 Of a grey picture, three equal channels are seen, and the first is written, as a reader knows that
 the others equal it; bits are per pixel. Interrupted work goes on where it was when it runs again.
@@ -35,6 +34,7 @@ from rgflow import RGFlow, data, load_flow
 from rgflow.photographs.prequential import Prequential, bands, score
 from rgflow.photographs.scoring import sized
 from rgflow.photographs.surroundings import Grids
+from rgflow.repair.windows import window_of
 from rgflow.trained import fingerprint
 from rgflow.training.run import git_state
 
@@ -66,18 +66,28 @@ def walk(flow: RGFlow, image: Tensor, passes: int, code: Code) -> Tensor:
             known[:, ::2, ::2] = above
         for band in of_level:
             for part in band:
-                for map, sites, levels, whole in state.read(part):
+                expert, judged = state.experts[window_of(part.layer)], list[Tensor]()
+                maps = expert.map, expert.learner.average
+                for sites, levels, whole in state.read(part):
                     context = replace(whole, values=cube(whole.values))
-                    average = known[:, *sites.T].T.to(of.dtype) if map.averages else None
+                    average = known[:, *sites.T].T.to(of.dtype) if maps[0].averages else None
+                    log_p = torch.zeros(2, len(sites), dtype=torch.float64)
                     for channel in range(channels):
                         before = levels[:, :channel].to(of.dtype)
-                        p = map.probabilities(context, before, average).float().numpy()
+                        p = torch.stack(
+                            [map.probabilities(context, before, average) for map in maps]
+                        )
+                        shares = (log_p + expert.log_shares).softmax(0)[..., None]
                         old = levels[:, channel].numpy().astype(np.int32)
-                        levels[:, channel] = torch.from_numpy(code(np.ascontiguousarray(p), old))
+                        mean = (shares * p).sum(0).float().numpy()
+                        levels[:, channel] = torch.from_numpy(code(np.ascontiguousarray(mean), old))
+                        log_p += p[:, torch.arange(len(sites)), levels[:, channel].long()].log()
+                    judged.append(log_p)
                     levels[:, channels:] = levels[:, :1]
                     pixels[:, *sites.T] = levels.T
-                    if not map.averages:
+                    if not maps[0].averages:
                         known[:, *sites.T] = levels.T
+                expert.judge(torch.cat(judged, 1))
             for part in band:
                 state.learn(part)
         above = pixels
@@ -111,27 +121,11 @@ def decode(flow: RGFlow, file: NDArray[np.uint32], shape: torch.Size, passes: in
     return walk(flow, empty, passes, lambda p, _: decoder.decode(family, p))
 
 
-def counted(flow: RGFlow, image: Tensor, passes: int) -> float:
-    """Bits of an image uint8 [C, H, W] by its flow, without a file."""
-    if len(image) == flow.config.channels:
-        return score(flow, image, passes)[0].total.item()
-    found = []
-
-    def count(p: NDArray[np.float32], levels: NDArray[np.int32]) -> NDArray[np.int32]:
-        found.append(-np.log2(p[np.arange(len(levels)), levels]).sum(dtype=np.float64))
-        return levels
-
-    walk(flow, image, passes, count)
-    return float(sum(found))
-
-
-def measure(flow: RGFlow, image: Tensor, passes: int, *, files: bool) -> dict[str, float]:
+def measure(flow: RGFlow, image: Tensor, passes: int) -> dict[str, float]:
     """Bits of an image uint8 [C, H, W] by its flow, and of its file, and seconds of a core."""
     start = time.process_time()
-    found = {"flow_bits": counted(flow, image, passes), "dim": image.numel()}
+    found = {"flow_bits": score(flow, image, passes)[0].total.item(), "dim": image.numel()}
     found["score_seconds"] = time.process_time() - start
-    if not files:
-        return found
     start = time.process_time()
     file = encode(flow, image, passes)
     middle = time.process_time()
@@ -149,10 +143,8 @@ def measure(flow: RGFlow, image: Tensor, passes: int, *, files: bool) -> dict[st
 def summary(rows: list[dict[str, float]]) -> dict[str, float]:
     """What `measure` found of some images, all together."""
     total = {key: sum(row[key] for row in rows) for key in rows[0]}
-    flow, dim, file = total.pop("flow_bits"), total.pop("dim"), total.pop("file_bits", None)
+    flow, dim, file = total.pop("flow_bits"), total.pop("dim"), total.pop("file_bits")
     found = {"images": len(rows), "dim": dim, "flow_bits_per_dim": flow / dim} | total
-    if file is None:
-        return found
     return found | {"file_bits_per_dim": file / dim, "excess_percent": 100 * (file / flow - 1)}
 
 
@@ -163,7 +155,6 @@ def main() -> None:
     parser.add_argument("--patches", type=int, default=100)
     parser.add_argument("--pictures", nargs="*", default=["seven"])
     parser.add_argument("--adapt", type=int, default=0)
-    parser.add_argument("--score", action="store_true", help="count bits, make no files")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/coding.json"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -171,16 +162,13 @@ def main() -> None:
     images = {name: [pixels] for name, pixels in pictures(arguments.pictures).items()}
     if arguments.patches:
         images["patches"] = data.load("patches", "test", count=arguments.patches).images
-    what = {"weights": fingerprint(flow), "adapt": arguments.adapt, "files": not arguments.score}
+    what = {"weights": fingerprint(flow), "adapt": arguments.adapt}
     rows: dict[str, dict[str, float]] = {}
     if arguments.out.is_file():
         old = json.loads(arguments.out.read_text())
         rows = old["rows"] if all(old.get(key) == of for key, of in what.items()) else {}
     for name in [name for name in images if name not in rows]:
-        found = [
-            measure(flow, torch.from_numpy(x.copy()), arguments.adapt, files=not arguments.score)
-            for x in images[name]
-        ]
+        found = [measure(flow, torch.from_numpy(x.copy()), arguments.adapt) for x in images[name]]
         rows[name] = summary(found)
         mean = fmean(row["flow_bits_per_dim"] for row in rows.values())
         write(arguments.out, git=git_state(), **what, mean=mean, rows=rows)
