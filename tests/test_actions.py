@@ -271,6 +271,8 @@ def test_measuring_a_run(run, capsys):
     assert abs(found.log_z.value - exact) < 4 * found.log_z.error
     assert max(map(abs, found.differences.values())) < 4.5
     exact_lines = propagator((8, 8), 4.0)
+    several = found.multilevel.observables["susceptibility"]
+    assert abs(several.value - exact_lines.sum()) < 5 * several.error
     for one in (found.reweighted, found.metropolis.observables, found.reference.observables):
         assert abs(one.susceptibility.value - exact_lines.sum()) < 5 * one.susceptibility.error
         lines = exact_lines.sum(0)[: len(one.correlation.value)]
