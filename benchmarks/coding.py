@@ -35,6 +35,7 @@ from rgflow import RGFlow, data, load_flow
 from rgflow.photographs.prequential import Prequential, bands, score
 from rgflow.photographs.scoring import sized
 from rgflow.photographs.surroundings import Grids
+from rgflow.repair.windows import window_of
 from rgflow.trained import fingerprint
 from rgflow.training.run import git_state
 
@@ -66,18 +67,28 @@ def walk(flow: RGFlow, image: Tensor, passes: int, code: Code) -> Tensor:
             known[:, ::2, ::2] = above
         for band in of_level:
             for part in band:
-                for map, sites, levels, whole in state.read(part):
+                expert, judged = state.experts[window_of(part.layer)], list[Tensor]()
+                maps = expert.map, expert.learner.average
+                for sites, levels, whole in state.read(part):
                     context = replace(whole, values=cube(whole.values))
-                    average = known[:, *sites.T].T.to(of.dtype) if map.averages else None
+                    average = known[:, *sites.T].T.to(of.dtype) if maps[0].averages else None
+                    log_p = torch.zeros(2, len(sites), dtype=torch.float64)
                     for channel in range(channels):
                         before = levels[:, :channel].to(of.dtype)
-                        p = map.probabilities(context, before, average).float().numpy()
+                        p = torch.stack(
+                            [map.probabilities(context, before, average) for map in maps]
+                        )
+                        shares = (log_p + expert.log_shares).softmax(0)[..., None]
                         old = levels[:, channel].numpy().astype(np.int32)
-                        levels[:, channel] = torch.from_numpy(code(np.ascontiguousarray(p), old))
+                        mean = (shares * p).sum(0).float().numpy()
+                        levels[:, channel] = torch.from_numpy(code(np.ascontiguousarray(mean), old))
+                        log_p += p[:, torch.arange(len(sites)), levels[:, channel].long()].log()
+                    judged.append(log_p)
                     levels[:, channels:] = levels[:, :1]
                     pixels[:, *sites.T] = levels.T
-                    if not map.averages:
+                    if not maps[0].averages:
                         known[:, *sites.T] = levels.T
+                expert.judge(torch.cat(judged, 1))
             for part in band:
                 state.learn(part)
         above = pixels
@@ -111,24 +122,10 @@ def decode(flow: RGFlow, file: NDArray[np.uint32], shape: torch.Size, passes: in
     return walk(flow, empty, passes, lambda p, _: decoder.decode(family, p))
 
 
-def counted(flow: RGFlow, image: Tensor, passes: int) -> float:
-    """Bits of an image uint8 [C, H, W] by its flow, without a file."""
-    if len(image) == flow.config.channels:
-        return score(flow, image, passes)[0].total.item()
-    found = []
-
-    def count(p: NDArray[np.float32], levels: NDArray[np.int32]) -> NDArray[np.int32]:
-        found.append(-np.log2(p[np.arange(len(levels)), levels]).sum(dtype=np.float64))
-        return levels
-
-    walk(flow, image, passes, count)
-    return float(sum(found))
-
-
 def measure(flow: RGFlow, image: Tensor, passes: int, *, files: bool) -> dict[str, float]:
     """Bits of an image uint8 [C, H, W] by its flow, and of its file, and seconds of a core."""
     start = time.process_time()
-    found = {"flow_bits": counted(flow, image, passes), "dim": image.numel()}
+    found = {"flow_bits": score(flow, image, passes)[0].total.item(), "dim": image.numel()}
     found["score_seconds"] = time.process_time() - start
     if not files:
         return found

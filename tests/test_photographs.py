@@ -650,14 +650,14 @@ def test_what_changed_is_scored_again(few, tmp_path, monkeypatch, capsys):
     arguments = ["score", str(few), "--model", str(tmp_path / "model"), "--out"]
     band_bits, sizes, last = scoring.band_bits, set(), 10**9
 
-    def counted(band, grid):
+    def counted(band, grid, channels):
         if band.level == 0:
             sizes.add(tuple(grid.shape[2:]))
         nonlocal last
         last -= 1
         if not last:
             raise KeyboardInterrupt
-        return band_bits(band, grid)
+        return band_bits(band, grid, channels)
 
     monkeypatch.setattr(scoring, "band_bits", counted)
 

@@ -154,17 +154,19 @@ class WindowMixture(Bijector):
             log_slope = log_slope + math.log(LEVELS)
         return x.T, log_slope.sum(0)
 
-    def level_log_prob(self, level: Tensor, around: Context) -> Tensor:
+    def level_log_prob(self, level: Tensor, around: Context, channels: int | None = None) -> Tensor:
         """Log-probability of bytes given their context, where `transform` gives densities.
 
         Args:
             level: Of the channels of sites, whole numbers 0 to 255, [R, C].
             around: As for `transform`, but values are whole numbers, and 0 where missing.
+            channels: How many channels count, the first ones: 1 of a grey picture, whose others
+                are equal to it. Default: all.
 
         Returns:
-            In nats, all channels together, [R].
+            In nats, all these channels together, [R].
         """
-        return self._level_log_prob(level, *self._given(around, own=level))
+        return self._level_log_prob(level, *self._given(around, own=level), channels)
 
     def averages_of(self, level: Tensor, around: Context) -> Tensor:
         """The averages that take the place of pixels, where `averages` says so; arguments as for
@@ -178,11 +180,13 @@ class WindowMixture(Bijector):
         return _with_fraction(average, torch.full_like(average, 0.5)).T
 
     def _level_log_prob(
-        self, level: Tensor, params: Tensor, factors: Tensor, units: Measured
-    ) -> Tensor:
+        self, level: Tensor, params: Tensor, factors: Tensor, units: Measured,
+        channels: int | None = None,
+    ) -> Tensor:  # fmt: skip
         level = level.T.to(params.dtype)
         params = _shifted(params, factors, (level - units.centre) / units.unit)
-        return level_log_prob(level.long(), params, units, self._tables(level.dtype)).sum(0)
+        found = level_log_prob(level.long(), params, units, self._tables(level.dtype))
+        return found[:channels].sum(0)
 
     def excess(self, level: Tensor, around: Context) -> Tensor:
         """How much less likely than the medians bytes are, in one evaluation.

@@ -149,7 +149,9 @@ class Score:
         what = "what an earlier run found"
         picture = read(given.file, self.background, most=self.most)
         channels, height, width = picture.seen.shape
-        images = torch.from_numpy(picture.pixels(self.flow.config.channels))[None]
+        if self.flow.config.channels < channels:
+            raise ValueError("Expected a grey picture, as the model has one channel; got colours.")
+        images = torch.from_numpy(picture.seen)[None]
         kept = given.kept
         done = {one["part"]: one["bits"] for one in (lines(kept, what) if kept else [])}
         with ExitStack() as stack:
@@ -180,10 +182,7 @@ class Score:
         for level, share in enumerate((found.levels[0] / dim).tolist()):
             row[f"level_{level}"] = share
         row |= {name: 8 * codecs.size(name, picture.seen) / dim for name in self.codecs}
-        notes = [*picture.notes]
-        if channels == 1:
-            notes.append("grey, scored as colour with three equal channels")
-        return Made(row | ({"note": "; ".join(notes)} if notes else {}))
+        return Made(row | ({"note": "; ".join(picture.notes)} if picture.notes else {}))
 
 
 def _show(rows: Sequence[dict[str, Any]], codecs: Sequence[str], out: Path | None) -> None:

@@ -128,14 +128,15 @@ def bands(flow: RGFlow, images: Tensor) -> Iterator[tuple[str, Band, Tensor]]:
 
 
 @torch.no_grad()
-def band_bits(band: Band, grid: Tensor) -> Tensor:
+def band_bits(band: Band, grid: Tensor, channels: int | None = None) -> Tensor:
     """Bits of what the cells of a band write, [N, rows, columns].
 
     Args:
         band: One of `bands`.
         grid: The grid that it reads, uint8 [N, C, h, w].
+        channels: How many of the channels count; default: all.
     """
-    log_prob = window_of(band.layer).level_log_prob(*band.read(grid))
+    log_prob = window_of(band.layer).level_log_prob(*band.read(grid), channels)
     return -log_prob.view(len(grid), *band.cells.shape) / math.log(2)
 
 
@@ -150,7 +151,8 @@ def bits(
 
     Args:
         flow: A flow of windows, of any size.
-        images: uint8 [N, C, H, W].
+        images: uint8 [N, C, H, W]; grey ones may have a single channel, whose bits then count,
+            where the flow sees three equal ones.
         done: For a single image: what an earlier, interrupted call reported to `progress`.
         progress: Called after every part with its name, its bits, and the share of cells so far.
 
@@ -167,15 +169,16 @@ def bits(
         >>> found.levels.shape, found.dim
         (torch.Size([1, 4]), 819)
     """
-    flow = sized(flow, images)
     count, *shape = images.shape
+    images = in_colour(flow, images)
+    flow = sized(flow, images)
     levels = torch.zeros(count, flow.levels, dtype=torch.float64)
     cells, so_far = sum(len(layer.cells) for layer in flow.layers), 0
     for name, band, grid in bands(flow, images):
         if done and name in done:
             found = torch.tensor([done[name]], dtype=torch.float64)
         else:
-            found = band_bits(band, grid).double().sum((1, 2)).cpu()
+            found = band_bits(band, grid, shape[0]).double().sum((1, 2)).cpu()
         levels[:, band.level] += found
         so_far += len(band.cells)
         if progress:
@@ -229,6 +232,12 @@ def sized(flow: Flow, images: Tensor) -> RGFlow:
         )
     check_size(flow, height, width)
     return of.resized(height, width)
+
+
+def in_colour(flow: Flow, images: Tensor) -> Tensor:
+    """Images uint8 [N, C, H, W], with as many equal channels as a flow sees if they are grey."""
+    one = images.ndim == 4 and images.shape[1] == 1
+    return images.expand(-1, flow.config.channels, -1, -1) if one else images
 
 
 def check_size(flow: Flow, height: int, width: int) -> None:
