@@ -123,7 +123,7 @@ def examine(
     *,
     where: Mask | None = None,
     progress: Callable[[float], None] | None = None,
-) -> Iterator[tuple[tuple[slice, slice], Tensor, Tensor, Tensor]]:
+) -> Iterator[tuple[tuple[slice, ...], Tensor, Tensor, Tensor]]:
     """What the network says of a photograph, part by part.
 
     Args:
@@ -162,15 +162,15 @@ def _pieces(size: int) -> list[slice]:
     return [slice(first, min(first + step, size)) for first in range(0, size, step)]
 
 
-def _around(where: Mask, part: tuple[slice, slice]) -> tuple[slice, slice]:
+def _around(where: Mask, part: tuple[slice, ...]) -> tuple[slice, ...]:
     """The rows and columns of a part in which all is that is marked there."""
     marked, found = where[part], list[slice]()
     for axis, of in enumerate(part):
-        (at,) = marked.any(1 - axis).nonzero()
+        at = np.flatnonzero(marked.any(1 - axis))
         first, last = (at[0], at[-1] + UNIT) if len(at) else (0, 0)
         first, last = (of.start + k // UNIT * UNIT for k in (first, last))
         found.append(slice(first, min(last, of.stop)))
-    return found[0], found[1]
+    return tuple(found)
 
 
 def probabilities(
