@@ -1,15 +1,14 @@
 """Files from a flow's own probabilities: how far the bits that it promises are real.
 
     python benchmarks/coding.py photos
-    python benchmarks/coding.py photos --patches 0 --adapt 4 --out benchmarks/results/learned.json
-    python benchmarks/coding.py photos --patches 0 --pictures others --adapt 4 --out FILE
+    python benchmarks/coding.py photos --patches 0 --adapt 2 --out benchmarks/results/learned.json
 
 Writes patches and pictures, by default the photographs of `patches`, with a range coder
 (constriction), from what a flow of windows says of every pixel given those before it, reads them
 back, and compares bytes and sizes. With `--adapt`, both learn the picture meanwhile, as
 `rgflow score --adapt` does. A decoder on the same machine computes the same numbers, as it
 evaluates the same bands in the same order; another processor may round otherwise, and then reads
-nothing sensible. With `--score`, bits are counted, and no files are made.
+nothing sensible.
 
 Of a grey picture, three equal channels are seen, and the first is written, as a reader knows that
 the others equal it; bits are per pixel. Interrupted work goes on where it was when it runs again.
@@ -122,13 +121,11 @@ def decode(flow: RGFlow, file: NDArray[np.uint32], shape: torch.Size, passes: in
     return walk(flow, empty, passes, lambda p, _: decoder.decode(family, p))
 
 
-def measure(flow: RGFlow, image: Tensor, passes: int, *, files: bool) -> dict[str, float]:
+def measure(flow: RGFlow, image: Tensor, passes: int) -> dict[str, float]:
     """Bits of an image uint8 [C, H, W] by its flow, and of its file, and seconds of a core."""
     start = time.process_time()
     found = {"flow_bits": score(flow, image, passes)[0].total.item(), "dim": image.numel()}
     found["score_seconds"] = time.process_time() - start
-    if not files:
-        return found
     start = time.process_time()
     file = encode(flow, image, passes)
     middle = time.process_time()
@@ -146,10 +143,8 @@ def measure(flow: RGFlow, image: Tensor, passes: int, *, files: bool) -> dict[st
 def summary(rows: list[dict[str, float]]) -> dict[str, float]:
     """What `measure` found of some images, all together."""
     total = {key: sum(row[key] for row in rows) for key in rows[0]}
-    flow, dim, file = total.pop("flow_bits"), total.pop("dim"), total.pop("file_bits", None)
+    flow, dim, file = total.pop("flow_bits"), total.pop("dim"), total.pop("file_bits")
     found = {"images": len(rows), "dim": dim, "flow_bits_per_dim": flow / dim} | total
-    if file is None:
-        return found
     return found | {"file_bits_per_dim": file / dim, "excess_percent": 100 * (file / flow - 1)}
 
 
@@ -160,7 +155,6 @@ def main() -> None:
     parser.add_argument("--patches", type=int, default=100)
     parser.add_argument("--pictures", nargs="*", default=["seven"])
     parser.add_argument("--adapt", type=int, default=0)
-    parser.add_argument("--score", action="store_true", help="count bits, make no files")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/coding.json"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -168,16 +162,13 @@ def main() -> None:
     images = {name: [pixels] for name, pixels in pictures(arguments.pictures).items()}
     if arguments.patches:
         images["patches"] = data.load("patches", "test", count=arguments.patches).images
-    what = {"weights": fingerprint(flow), "adapt": arguments.adapt, "files": not arguments.score}
+    what = {"weights": fingerprint(flow), "adapt": arguments.adapt}
     rows: dict[str, dict[str, float]] = {}
     if arguments.out.is_file():
         old = json.loads(arguments.out.read_text())
         rows = old["rows"] if all(old.get(key) == of for key, of in what.items()) else {}
     for name in [name for name in images if name not in rows]:
-        found = [
-            measure(flow, torch.from_numpy(x.copy()), arguments.adapt, files=not arguments.score)
-            for x in images[name]
-        ]
+        found = [measure(flow, torch.from_numpy(x.copy()), arguments.adapt) for x in images[name]]
         rows[name] = summary(found)
         mean = fmean(row["flow_bits_per_dim"] for row in rows.values())
         write(arguments.out, git=git_state(), **what, mean=mean, rows=rows)

@@ -325,6 +325,27 @@ def test_the_wheel_zooms_the_divider_is_dragged_and_a_threshold_hides(me):
     assert "0.1 % of the pixels" in me.said()
 
 
+def test_levels_show_the_averages_of_squares(me, tmp_path):
+    image = Image.effect_noise((1070, 601), 50).convert("RGB")
+    image.save(tmp_path / "noise.png")
+    me.open(tmp_path / "noise.png")
+    corner = image.crop((1024, 512, 1070, 601))
+    for level in (1, 4, 9):
+        found = me.page.evaluate(
+            """async level => {
+            scale = 1; x0 = 500; y0 = 300; see(level); await visible();
+            const { width, height } = averages(tile(1, 2, 0, false), level);
+            const seen = ctx.getImageData(524, 212, width, height).data;
+            return [width, height, [...seen]]; }""",
+            level,
+        )
+        assert found[:2] == [46, 89]
+        squares = np.asarray(corner.reduce(1 << level)).astype(int)
+        large = squares.repeat(1 << level, 0).repeat(1 << level, 1)[:89, :46]
+        seen = np.asarray(found[2]).reshape(89, 46, 4)[..., :3]
+        assert np.abs(seen - large).max() <= 1
+
+
 @pytest.mark.slow
 def test_nobody_sees_what_others_do(me, browser, address, folder, tmp_path):
     other = Guest(browser, address, folder, viewport={"width": 1280, "height": 800})
@@ -443,6 +464,8 @@ def test_an_enlarged_picture_is_beside_lanczos_and_seen_from_coarse_to_fine(me, 
 def test_pictures_that_are_none_get_a_sentence(me, tmp_path):
     (tmp_path / "words.png").write_text("These are words.")
     assert "words.png isn't one, or is damaged" in me.open(tmp_path / "words.png")
+    (tmp_path / "x.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(40))
+    assert "x.heic is a HEIC picture of a phone: export it" in me.open(tmp_path / "x.heic")
     Image.new("RGB", (1, 1)).save(tmp_path / "one.png")
     assert "at least 4×4 pixels" in me.open(tmp_path / "one.png")
     Image.new("L", (9000, 9000)).save(tmp_path / "huge.png")

@@ -144,7 +144,9 @@ def test_completions_are_drawn_and_one_is_taken(client):
         shares = [line["progress"] for line in found if "progress" in line]
         assert shares == sorted(shares)
         assert shares[-1] == 1
-        draws = [k for k, line in enumerate(found) if "drawn" in line]
+        draws = [k for k, line in enumerate(found) if "drawn" in line and "draft" not in line]
+        assert found[0]["draft"]  # before anything is refined
+        assert np.array_equal(decoded(found[0]["drawn"])[~marked], before[20:40, 10:40][~marked])
         assert found[draws[0] - 1]["progress"] == pytest.approx(1 / len(draws))  # before the others
         return [decoded(found[k]["drawn"]) for k in draws]
 
@@ -159,7 +161,7 @@ def test_completions_are_drawn_and_one_is_taken(client):
     for first, second in combinations(images, 2):
         assert (first != second)[marked].any()
     drawn(0)
-    assert client.post(f"/photographs/{name}/take/1").status_code == 200
+    assert client.post(f"/photographs/{name}/take/2").status_code == 200
     after = pixels_of(client, name)
     assert np.array_equal(after[20:40, 10:40], images[1])
     assert client.post(f"/photographs/{name}/undo").status_code == 200
@@ -204,9 +206,6 @@ def test_an_own_flow_of_grey_pictures_serves_all():
         name = upload(client, image)
         found = lines(client.post(f"/photographs/{name}/enlarge", json={}))[-1]
         assert np.array_equal(pixels_of(client, name), image)
-        coarse = client.get(f"/photographs/{name}/tile?row=0&column=0&zoom=0&level=1").content
-        coarse = np.asarray(Image.open(io.BytesIO(coarse)))
-        assert np.array_equal(coarse[::2, ::2], image.reduce(2))
         large = Image.fromarray(pixels_of(client, found["opened"]["id"]))
         assert large.reduce(2).tobytes() == image.tobytes()
         told = lines(client.post(f"/photographs/{name}/redraw", json={"count": 1}))
@@ -251,28 +250,6 @@ def test_pictures_are_enlarged(client, monkeypatch):
     monkeypatch.setattr(tasks, "MAX_PIXELS", 2000)
     told = lines(client.post(f"/photographs/{name}/enlarge", json={}))[-1]
     assert "use rgflow enlarge" in told["error"]
-
-
-def test_coarse_images_are_averages(client):
-    image = noise(1070, 601)
-    name, expected = upload(client, image), image
-    for level in range(1, 10):
-        expected = expected.reduce(2)
-        if level not in (1, 4, 9):
-            continue
-        found = []
-        for column in range(3):
-            where = f"row=1&column={column}&zoom=0&level={level}"
-            tile = client.get(f"/photographs/{name}/tile?{where}").content
-            found.append(np.asarray(Image.open(io.BytesIO(tile))))
-        squares = np.concatenate(found, 1)[:: 1 << level, :: 1 << level]
-        assert np.array_equal(squares, np.asarray(expected)[512 >> level :])
-    where = "row=0&column=0&zoom=1&level=3"
-    tile = Image.open(io.BytesIO(client.get(f"/photographs/{name}/tile?{where}").content))
-    assert tile.size == (512, 301)
-    squares = np.asarray(tile)[:300].reshape(75, 4, 128, 4, 3)
-    assert np.ptp(squares, (1, 3)).max() == 0
-    assert client.get(f"/photographs/{name}/tile?row=0&column=0&zoom=0&level=10").status_code == 422
 
 
 def test_a_picture_is_saved_in_the_format_in_which_it_came(client):
@@ -574,5 +551,5 @@ def test_workers_compute_the_same(client):
                 "unmarked"
                 in lines(one.post(f"/photographs/{name}/repair", json=where))[-1]["error"]
             )
-    assert len(found[0][0]["complete"]) == len(found[0][0]["redraw"]) == 1
+    assert [len(found[0][0][what]) for what in ("complete", "redraw")] == [2, 1]  # and a draft
     assert found[0] == found[1]

@@ -170,6 +170,31 @@ def test_whatever_pillow_raises_is_one_sentence(error, tmp_path, monkeypatch):
                     read(path)
 
 
+def test_files_of_phones_and_cameras_get_advice(tmp_path, capsys):
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[50706], tags.tagtype[50706] = b"\1\4\0\0", 1
+    saved(Image.new("RGB", (30, 20)), tmp_path / "x.tiff", tiffinfo=tags)
+    dng = (tmp_path / "x.tiff").read_bytes()
+    mosaic = struct.pack(">HHIHH", 262, 3, 1, 32803, 0)
+    phone = "is a HEIC picture of a phone: export it as JPEG or PNG"
+    camera = "is a raw file of a camera: export it as TIFF or JPEG"
+    for name, content, words in (
+        ("x.heic", b"\0\0\0\x18ftypheic" + bytes(40), phone),
+        ("x.HEIF", b"\0\0\0\x1cftypmif1" + bytes(40), phone),
+        ("x.dng", dng, camera),
+        ("x.nef", b"MM\0*" + bytes(30) + mosaic, camera),
+        ("x.cr2", b"II*\0\x10\0\0\0CR" + bytes(30), camera),
+        ("x.cr3", b"\0\0\0\x18ftypcrx " + bytes(30), camera),
+    ):
+        path = tmp_path / name
+        path.write_bytes(content)
+        for read in (pictures.read, open_picture):
+            with pytest.raises(ValueError, match=f"^Expected a picture file.*{name} {words}"):
+                read(path)
+        assert main(["enlarge", str(path), "--out", str(tmp_path / "out")]) == 2
+        assert words in capsys.readouterr().err
+
+
 def test_a_palette_that_is_missing_or_short(tmp_path, capsys):
     lines = b"".join(b"\0" + bytes([0, 1, 2, 250]) for _ in range(4))
     path = tmp_path / "x.png"

@@ -20,7 +20,7 @@ from reproducing.measures.images import (
 )
 from reproducing.measures.latents import factors, fields, pinwheel, priors, probes, varied
 from reproducing.measures.lattice import observables, pace
-from reproducing.measures.learning import learned_repairs
+from reproducing.measures.learning import learned_bits, learned_repairs
 from reproducing.measures.likelihoods import (
     bits,
     overfitting,
@@ -63,6 +63,7 @@ _ALL: tuple[Measure, ...] = (
         marks_of_others,
         enlarging_of_photographs,
     ),
+    learned_bits,
     learned_repairs,
 )
 MEASURES = {measure.__name__: measure for measure in _ALL}

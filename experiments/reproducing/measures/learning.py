@@ -1,6 +1,7 @@
-"""What repairs gain when the flow learns the picture first; on crops of the seven photographs."""
+"""What is gained when a flow learns the picture in hand: decibels of repairs, bits of scores."""
 
 import time
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,10 @@ import torch
 
 from reproducing.measures.pictures import DAMAGES, crops, means, psnr
 from reproducing.measures.subject import Found, MeasuredFlow
+from reproducing.others import pictures
+from rgflow.photographs import codecs
 from rgflow.photographs.adapting import restore_adapted
+from rgflow.photographs.prequential import score
 from rgflow.photographs.restoring import restore
 
 KINDS = ("scratches", "text", "dead pixels, 5 %")
@@ -41,3 +45,30 @@ def learned_repairs(
         by_damage[name]["usual"]["worst"] = min(gains[number * count : (number + 1) * count])
     mean = sum(gains) / len(gains)
     return Found(numbers={"steps": steps, "mean": mean, "means": by_damage, "rows": rows})
+
+
+def learned_bits(subject: MeasuredFlow, *, of: str = "seven", passes: int = 4) -> Found:
+    """Bits per dimension of pictures, `seven` or `others`, by a flow as it is, by one that learns
+    each while it scores it, and of JPEG XL; seconds of a core per megapixel."""
+    rows: list[dict[str, Any]] = []
+    torch.set_num_threads(1)
+    for name, x in pictures((of,)).items():
+        row: dict[str, Any] = {"name": name, "pixels": x[0].size}
+        for key, number in {"usual": 0, "learned": passes}.items():
+            start = time.process_time()
+            found = score(subject.flow, torch.from_numpy(x.copy()), number)[0]
+            row[key] = found.per_dim.item()
+            row[f"seconds_{key}"] = time.process_time() - start
+        rows.append(row | {"JPEG XL": 8 * codecs.size("jpegxl", x) / x.size})
+    megapixels = sum(row["pixels"] for row in rows) / 1e6
+    numbers: dict[str, Any] = {
+        "passes": passes,
+        **{key: fmean(row[key] for row in rows) for key in ("usual", "learned", "JPEG XL")},
+        **{
+            key: sum(row[f"seconds_{key}"] for row in rows) / megapixels
+            for key in ("seconds_usual", "seconds_learned")
+        },
+        "ahead": sum(row["learned"] < row["JPEG XL"] for row in rows),
+        "rows": rows,
+    }
+    return Found(numbers=numbers)

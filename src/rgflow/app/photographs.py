@@ -31,7 +31,6 @@ from rgflow.app.regions import Region
 from rgflow.app.saving import lossy
 from rgflow.app.tasks import MAX_PIXELS, OF_AVERAGES, TASKS, Task
 from rgflow.photographs import examples
-from rgflow.photographs.changing import coarse
 from rgflow.photographs.damage import SENSITIVITY
 from rgflow.photographs.pictures import image_of, read
 from rgflow.photographs.scoring import check_size
@@ -43,8 +42,8 @@ MAX_COMPUTATIONS, MAX_DECODED = 2, 2
 """Computations at a time, and files that are decoded at a time, for memory."""
 TILE = 512
 """Edge of a tile in pixels, as in `marking.js`."""
-MAX_ZOOM, MAX_LEVEL = 8, 9
-"""The largest reduction of tiles, 2^8, and the coarsest level shown, of at least a pixel a tile."""
+MAX_ZOOM = 8
+"""The largest reduction of tiles is 2^8."""
 SCRIPTS = ("download.js", "asking.js", "marking.js", "photographs.js", "tools.js")
 
 
@@ -189,15 +188,7 @@ class Photographs:
         """Delete a picture, and all that was done to it."""
         self.album.close(name)
 
-    def tile(
-        self,
-        name: str,
-        row: int,
-        column: int,
-        zoom: int,
-        original: bool = False,
-        level: int = 0,
-    ) -> Response:
+    def tile(self, name: str, row: int, column: int, zoom: int, original: bool = False) -> Response:
         """A tile of `TILE`×`TILE` pixels.
 
         Args:
@@ -205,20 +196,15 @@ class Photographs:
             row, column: Of the tile, among all tiles of this zoom.
             zoom: The picture is reduced by 2^zoom.
             original: Whether to show the picture before its changes.
-            level: Show the coarse image at this level.
         """
-        if not (0 <= zoom <= MAX_ZOOM and 0 <= level <= MAX_LEVEL and row >= 0 and column >= 0):
+        if not (0 <= zoom <= MAX_ZOOM and row >= 0 and column >= 0):
             raise HTTPException(422, "Expected a tile of the picture; got another.")
         photo, edge = self.album[name], TILE << zoom
         pixels = photo.before if original else photo.now
         part = pixels[:, row * edge : (row + 1) * edge, column * edge : (column + 1) * edge]
         if not part.size:
             raise HTTPException(404, "Expected a tile inside the picture; got one outside.")
-        shown = np.atleast_3d(np.array(image_of(part).reduce(1 << zoom)))
-        if level > zoom:
-            flow, levels = self.flows(averages=True), level - zoom
-            shown = coarse(flow, shown.transpose(2, 0, 1), levels).transpose(1, 2, 0)
-        content = png(shown)
+        content = png(np.asarray(image_of(part).reduce(1 << zoom)))
         headers = {"Cache-Control": "private, max-age=3600, immutable"}
         return Response(content, media_type="image/png", headers=headers)
 

@@ -8,7 +8,7 @@ Letters in shapes: C channels; H, W rows and columns; h, w those of a part.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -252,9 +252,10 @@ def complete(task: Task) -> dict[str, Any]:
     # depends on is up to twice as far: for a reach of 3, 3 << COMPLETION_LEVELS for the finest
     # levels. Of coarser ones it sees what the crop holds.
     crop = task.crop(3 << COMPLETION_LEVELS, SITE_UNIT)
+    show = _offering(task, crop)
     task.computed(
         _completed, crop.image, crop.hole, region.count, region.seed,
-        progress=task.progress, found=_offering(task, crop),
+        progress=task.progress, found=show, preview=partial(show, draft=True),
     )  # fmt: skip
     return {}
 
@@ -266,14 +267,12 @@ def _completed(
     count: int,
     seed: int,
     *,
-    progress: Callable[[float], None],
     found: Callable[[Tensor], None],
+    **callbacks: Callable[..., None],
 ) -> None:
     """Draw completions [C, h, w], and tell each as it is found."""
-    generator = torch.Generator().manual_seed(seed)
-    for one in restoring.completions(
-        flow, image, hole, count, particles=PARTICLES, generator=generator, progress=progress
-    ):
+    how: dict[str, Any] = {"generator": torch.Generator().manual_seed(seed), **callbacks}
+    for one in restoring.completions(flow, image, hole, count, particles=PARTICLES, **how):
         found(one)
 
 

@@ -33,6 +33,14 @@ MAX_REPEATS = 50
 REPEATED = {"JPEG": rb"\xff\xda\x00[\x06-\x0c][\x01-\x04]", "PNG": rb"iCCP"}
 """How something begins of which 100 bytes, or 16 kB, take long: a pass over a JPEG picture, usually
 one of 10, and a colour profile, of which there may be one."""
+HEIC = re.compile(rb".{4}ftyp(hei[cmsx]|hev[cmsx]|mif1|msf1)", re.DOTALL)
+RAW = re.compile(rb".{4}ftypcrx |FUJIFILM|II(R[OS]|U\0)|II\*\0.{4}CR", re.DOTALL)
+RAW_TAGS = (
+    rb"\x06\x01\x03\0\x01\0{3}\x23\x80|\x01\x06\0\x03\0{3}\x01\x80\x23"
+    rb"|\x12\xc6\x01\0\x04\0{3}|\xc6\x12\0\x01\0{3}\x04"
+)
+"""How pictures of phones and raw files of cameras begin; and what the latter hold if they are TIFF
+files, of which Pillow would read a small preview: a mosaic of colours, or the version of DNG."""
 MAX_PROFILE_BYTES = 1 << 24
 """Bytes of a colour profile, or of EXIF; JPEG can't hold larger ones."""
 MAX_DPI = 1 << 16
@@ -111,6 +119,13 @@ def _header(content: BinaryIO, name: object, most: int, formats: Sequence[str]) 
     content.seek(0)
     start = content.read(16)
     Image.init()
+    instead = ""
+    if HEIC.match(start) and "HEIF" not in Image.OPEN:
+        instead = "a HEIC picture of a phone: export it as JPEG or PNG, in Photos, Preview or GIMP"
+    elif RAW.match(start) or (start[:3] in (b"II*", b"MM\0") and _count(content, RAW_TAGS)):
+        instead = "a raw file of a camera: export it as TIFF or JPEG, as darktable or Lightroom do"
+    if instead:
+        raise DamagedError(f"Expected a picture file, such as PNG or JPEG; {name} is {instead}.")
     for kind in formats:
         make, accepts = Image.OPEN.get(kind, (None, None))
         if make and (accepts is None or accepts(start) is True):

@@ -215,6 +215,7 @@ def completions(
     particles: int = 32,
     generator: torch.Generator | None = None,
     progress: Callable[[float], None] | None = None,
+    preview: Callable[[Tensor], None] | None = None,
 ) -> Iterator[Tensor]:
     """Draw possible completions of a hole with detail, one after another.
 
@@ -229,6 +230,8 @@ def completions(
         particles: Number of particles.
         generator: Source of randomness, on the CPU.
         progress: Called with the share of the work that is done.
+        preview: Called with a first completion, whose parts were drawn at once and so fit one
+            another less well.
 
     Returns:
         Each, uint8 [C, H, W], as soon as it is drawn.
@@ -262,6 +265,8 @@ def completions(
     @torch.inference_mode()  # which makes many small steps a third faster
     def drawn() -> Iterator[Tensor]:
         chain, done = Chain(filling, x, particles, generator), 0
+        if preview:
+            preview(x[:, :height, :width].clone())
         total = count * sum(batch.count for batch in filling.batches)
         for _ in range(count):
             for batch, _ in chain.sweep():

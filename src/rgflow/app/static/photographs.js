@@ -23,17 +23,35 @@ let asked = false;
 const draw = () => { if (!asked) { asked = true; requestAnimationFrame(paintAll); } };
 
 function tile(row, column, zoom, original) {
-  const key = [photo.id, original ? 0 : photo.version, original, row, column, zoom, level].join();
+  const key = [photo.id, original ? 0 : photo.version, original, row, column, zoom].join();
   let found = tiles.get(key);
   if (found) { tiles.delete(key); tiles.set(key, found); return found; }
   const image = new Image();
   found = { image, ready: false };
   image.onload = () => { found.ready = true; draw(); };
   image.onerror = () => setTimeout(() => { tiles.delete(key); draw(); }, 2000);
-  image.src = `photographs/${photo.id}/tile?row=${row}&column=${column}&zoom=${zoom}&original=${original}&level=${level}&version=${photo.version}`;
+  image.src = `photographs/${photo.id}/tile?row=${row}&column=${column}&zoom=${zoom}&original=${original}&version=${photo.version}`;
   tiles.set(key, found);
   if (tiles.size > 400) tiles.delete(tiles.keys().next().value);
   return found;
+}
+
+// Of squares of 2^by pixels of a tile, each drawn as a square.
+function averages(of, by) {
+  if (of.by === by) return of.squares;
+  const { width, height } = of.image, pen = new OffscreenCanvas(width, height).getContext("2d");
+  pen.drawImage(of.image, 0, 0);
+  const whole = pen.getImageData(0, 0, width, height), { data } = whole, across = (width >> by) + 1;
+  const sums = new Float64Array(4 * across * ((height >> by) + 1));
+  const each = act => {
+    for (let y = 0, k = 0; y < height; y++)
+      for (let x = 0; x < width; x++, k += 4) act(k, 4 * ((y >> by) * across + (x >> by)));
+  };
+  each((k, to) => { for (let c = 0; c < 4; c++) sums[to + c] += data[k + c]; });
+  each((k, to) => { for (let c = 0; c < 3; c++) data[k + c] = 255 * sums[to + c] / sums[to + 3]; });   // opacity counts pixels
+  pen.putImageData(whole, 0, 0);
+  of.by = by; of.squares = pen.canvas;
+  return of.squares;
 }
 
 // Until all tiles in view are there, for a while at the most.
@@ -52,10 +70,10 @@ function layer(original) {
       const wide = Math.min(edge, photo.width - c * edge), high = Math.min(edge, photo.height - r * edge);
       const place = [(c * edge - x0) * scale, (r * edge - y0) * scale, wide * scale, high * scale];
       const found = tile(r, c, zoom, original);
-      if (found.ready) ctx.drawImage(found.image, ...place);
+      if (found.ready) ctx.drawImage(level > zoom ? averages(found, level - zoom) : found.image, ...place);
       else {  // the version before, rather than nothing
         for (let v = photo.version - 1; !original && v >= Math.max(photo.version - 8, 0); v--) {
-          const older = tiles.get([photo.id, v, false, r, c, zoom, level].join());
+          const older = tiles.get([photo.id, v, false, r, c, zoom].join());
           if (older?.ready) { ctx.drawImage(older.image, ...place); break; }
         }
       }

@@ -143,8 +143,9 @@ $("mask").onchange = event => {
 
 // Draws at full size, side by side, to choose from.
 let choosing = null;   // what draws them
-const drawing = (what, more = {}, words = number => `Draw ${number + 1}`) => doing("Drawing…", async () => {
-  const region = await marked(48), of = photo, shown = [];
+const drawing = (what, more = {}, words = (number, { draft }) => `Draw ${number + 1}${draft ? ", a draft" : ""}`) => doing("Drawing…", async () => {
+  const region = await marked(48), of = photo;
+  let shown = [];
   see(0); $("drawn").replaceChildren(); choosing = job;
   const compared = () => {   // ×4, from the mean of all
     const sum = shown[0] && new Float32Array(shown[0].data.data.length);
@@ -160,13 +161,14 @@ const drawing = (what, more = {}, words = number => `Draw ${number + 1}`) => doi
   try {
     found = await working(what, { ...region, ...more, seed: Math.floor(Math.random() * 1e9), count: 3 }, async line => {
       if (!line.drawn) return;
+      if (shown[0]?.draft) { shown = []; $("drawn").replaceChildren(); }
       const image = await decoded(line.drawn), button = document.createElement("button"), one = document.createElement("canvas"), pen = one.getContext("2d"), label = document.createElement("span");
       one.width = image.width; one.height = image.height; pen.drawImage(image, 0, 0);
-      shown.push({ pen, data: pen.getImageData(0, 0, image.width, image.height) });
-      one.role = "img"; one.ariaLabel = label.textContent = words(line.number, line); button.append(one, label);
+      shown.push({ pen, data: pen.getImageData(0, 0, image.width, image.height), draft: line.draft });
+      one.role = "img"; one.ariaLabel = label.textContent = words(shown.length - 1, line); button.append(one, label);
       button.onclick = () => using(line.number, of);
       $("drawn").append(button); compared();
-      if (shown.length === 1) $("choices").showModal();   // a choice closes it, though others may still come
+      if (!line.number) $("choices").showModal();   // a choice closes it, though others may still come
     });
   } catch (error) { if (!(error instanceof Stopped && shown.length)) throw error; end = "Stopped. "; }
   say(`${end}${found ? `Drawn in ${found.seconds.toFixed(1)} s: choose` : "Choose"} one to use it.`);
