@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 from rgflow.data.patches import photograph
 from rgflow.photographs import detector, examples
 from rgflow.photographs.damage import find_damage, seen_through
-from rgflow.photographs.detector import Detector, probabilities
+from rgflow.photographs.detector import Detector, examine, probabilities
 from rgflow.photographs.pictures import read
 from rgflow.photographs.simulation import Damage, Scan, Simulator
 from rgflow.repair.biharmonic import biharmonic
@@ -30,13 +30,20 @@ def test_examples_are_damaged_where_their_masks_say(name):
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (5, 90), (37, 53), (300, 48)])
-def test_strips_are_the_whole(shape, monkeypatch):
+def test_parts_are_the_whole(shape, monkeypatch):
     image = torch.randint(256, (3, *shape), dtype=torch.uint8)
     told, whole = [], probabilities(image)
-    monkeypatch.setattr(detector, "STRIP_PIXELS", 1)
-    strips = probabilities(image, progress=told.append)
+    (_, *all_of_it), hole = next(examine(image)), np.zeros(shape, dtype=bool)
+    hole[-1, -1] = hole[shape[0] // 2, shape[1] // 3] = True
+    monkeypatch.setattr(detector, "EDGE", 50)
+    parts = probabilities(image, progress=told.append)
     assert whole.shape == shape
-    np.testing.assert_allclose(strips, whole, atol=1e-5)
+    np.testing.assert_allclose(parts, whole, atol=1e-5)
+    for part, *found in examine(image, where=hole):
+        for one, right in zip(found, all_of_it, strict=True):
+            torch.testing.assert_close(one, right[..., *part], atol=1e-3, rtol=1e-3)
+        hole[part] = False
+    assert not hole.any()
     assert told == sorted(told)
     assert told[-1] == 1
 

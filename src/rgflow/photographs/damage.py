@@ -117,13 +117,13 @@ def seen_through(image: Tensor, hole: Mask, filled: Tensor) -> Tensor:
         True
     """
     filled = filled.cpu().clone()
-    for rows, probability, levels, error in examine(image):
-        where = torch.from_numpy(hole[rows])
+    for part, probability, levels, error in examine(image, where=hole):
+        where = torch.from_numpy(hole[part])
         weight = (probability / (1 + (error / FILLED_ERROR) ** 2))[where]
         levels = levels if len(image) == 3 else levels.mean(0, keepdim=True)
-        own = filled[:, rows][:, where].float()
+        own = filled[:, *part][:, where].float()
         mixed = own.lerp(levels[:, where], weight).round().clamp(0, 255)
-        filled[:, rows].masked_scatter_(where, mixed.to(torch.uint8))
+        filled[:, *part].masked_scatter_(where, mixed.to(torch.uint8))
     return filled
 
 

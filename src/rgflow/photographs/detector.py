@@ -2,7 +2,7 @@
 
 It says how probable damage is at every pixel, and which levels it had without it. A U-Net
 (Ronneberger et al. 2015, arXiv 1505.04597) with batch normalisation, which once trained doesn't
-depend on the picture; so strips of a picture give what the whole one gives.
+depend on the picture; so parts of a picture give what the whole one gives.
 `experiments/detector/train.py` trains it on damage of wallpapers that
 `rgflow.photographs.simulation` makes.
 
@@ -12,6 +12,7 @@ Letters in shapes: N pictures; H, W rows and columns.
 import math
 from collections.abc import Callable, Iterator
 from functools import cache
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from rgflow import tensors
+from rgflow.cells import Mask
 from rgflow.numerics import bfloat16_pays
 
 WEIGHTS = Path(__file__).with_name("detector.safetensors")
@@ -38,8 +40,8 @@ and the rest of a square of 8×8."""
 SUSPECT, AROUND = 0.1, 129
 """A probability that is a little like damage, and the edge of the square in which that counts;
 chosen on validation photographs."""
-STRIP_PIXELS = 1 << 21
-"""Pixels that are searched at a time, for memory."""
+EDGE = 1200
+"""Largest edge in pixels of the parts that are searched at a time, for memory."""
 
 
 class Convolution(nn.Module):
@@ -117,31 +119,58 @@ def detector() -> Detector:
 
 
 def examine(
-    image: Tensor, *, progress: Callable[[float], None] | None = None
-) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
-    """What the network says of a photograph, strip by strip.
+    image: Tensor,
+    *,
+    where: Mask | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> Iterator[tuple[tuple[slice, ...], Tensor, Tensor, Tensor]]:
+    """What the network says of a photograph, part by part.
 
     Args:
         image: uint8 [1 or 3, H, W].
+        where: What the parts have to cover, [H, W]; None: all.
         progress: Called with the share of the work that is done.
 
     Yields:
-        The rows of a strip, h of them; how probable damage is there, [h, W]; the levels without
-        it, [3, h, W], and their standard errors, [h, W].
+        Rows and columns of a part, h and w of them; how probable damage is there, [h, w]; the
+        levels without it, [3, h, w], and their standard errors, [h, w].
     """
-    _, height, width = image.shape
     pixels = image.cpu().expand(3, -1, -1)
-    rows = max(STRIP_PIXELS // width // UNIT, 1) * UNIT
-    for top in range(0, height, rows):
-        end, first = min(top + rows, height), max(top - RIM, 0)
-        part = pixels[:, first : min(end + RIM, height)].float()[None]
-        part = F.pad(part, (0, -width % UNIT, 0, -part.shape[2] % UNIT), mode="replicate")
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=bfloat16_pays()):
-            found = torch.cat([x.reshape(-1, *x.shape[-2:]) for x in detector()(part)])
-        found = found[:, top - first : end - first, :width]
-        yield slice(top, end), found[0].sigmoid(), found[1:4], found[4].exp()
+    parts = list(product(*map(_pieces, image.shape[1:])))
+    for number, part in enumerate(parts):
+        if where is not None:
+            part = _around(where, part)
+        if part[0].start < part[0].stop:
+            seen = [slice(max(of.start - RIM, 0), of.stop + RIM) for of in part]
+            x = pixels[:, *seen].float()[None]
+            x = F.pad(x, (0, -x.shape[3] % UNIT, 0, -x.shape[2] % UNIT), mode="replicate")
+            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=bfloat16_pays()):
+                found = torch.cat([y.reshape(-1, *y.shape[-2:]) for y in detector()(x)])
+            own = (
+                slice(of.start - k.start, of.stop - k.start)
+                for of, k in zip(part, seen, strict=True)
+            )
+            found = found[:, *own]
+            yield part, found[0].sigmoid(), found[1:4], found[4].exp()
         if progress:
-            progress(end / height)
+            progress((number + 1) / len(parts))
+
+
+def _pieces(size: int) -> list[slice]:
+    """An edge of a picture in about equal pieces of at most `EDGE`."""
+    step = -(-size // -(-size // EDGE) // UNIT) * UNIT
+    return [slice(first, min(first + step, size)) for first in range(0, size, step)]
+
+
+def _around(where: Mask, part: tuple[slice, ...]) -> tuple[slice, ...]:
+    """The rows and columns of a part in which all is that is marked there."""
+    marked, found = where[part], list[slice]()
+    for axis, of in enumerate(part):
+        at = np.flatnonzero(marked.any(1 - axis))
+        first, last = (at[0], at[-1] + UNIT) if len(at) else (0, 0)
+        first, last = (of.start + k // UNIT * UNIT for k in (first, last))
+        found.append(slice(first, min(last, of.stop)))
+    return tuple(found)
 
 
 def probabilities(
@@ -157,8 +186,8 @@ def probabilities(
         ((40, 60), True, True)
     """
     found = np.empty(image.shape[1:], dtype=np.float32)
-    for rows, probability, _, _ in examine(image, progress=progress):
-        found[rows] = probability.numpy()
+    for part, probability, _, _ in examine(image, progress=progress):
+        found[part] = probability.numpy()
     return np.asarray(expit(evidence(found) @ detector().calibration.numpy()), np.float32)
 
 

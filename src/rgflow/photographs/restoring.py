@@ -166,8 +166,9 @@ def restore(
         tensor([99, 99, 99], dtype=torch.uint8)
     """
     hole = check_hole(image, hole)
-    depth, sites = distance_transform_cdt(hole, "chessboard"), np.argwhere(hole)
-    deep = depth > DEEP
+    sites, depth = np.argwhere(hole), _depths(hole)
+    deep = np.zeros_like(hole)
+    deep[hole] = depth > DEEP
     first = 0.25 if deep.any() else 0.0  # the share of the coarser images
     done = PIXELS_PER_TILE * int(_any_in(hole & ~deep, TILE).sum())
     total = done + sweeps * len(sites)
@@ -184,7 +185,7 @@ def restore(
     around = Around(flow, torch.from_numpy(start))
     i, j = torch.as_tensor(sites, device=around.image.device).T
     begun = around.image[:, i, j].clone()
-    share = torch.as_tensor(DECAY ** (depth[hole] - 1.0), device=around.image.device)
+    share = torch.as_tensor(DECAY ** (depth - 1.0), device=around.image.device)
 
     def blended() -> Tensor:
         out = around.image.clone()
@@ -250,7 +251,8 @@ def completions(
     """
     hole, of = check_hole(image, hole), sized(flow, image[None])
     _check_sites(flow, "completions")
-    deep = distance_transform_cdt(hole, "chessboard") > DEEP
+    deep = np.zeros_like(hole)
+    deep[hole] = _depths(hole) > DEEP
     if deep.any():
         image, hole = restore(flow, image, hole), hole.copy()
         hole[::DEEP_STEP, ::DEEP_STEP] &= ~deep[::DEEP_STEP, ::DEEP_STEP]
@@ -274,6 +276,12 @@ def completions(
             yield x[:, :height, :width].clone()
 
     return drawn()
+
+
+def _depths(hole: Mask) -> NDArray[np.int32]:
+    """Distances of missing pixels from the edge of the hole, [k]."""
+    around = tuple(slice(max(at.min() - 1, 0), at.max() + 2) for at in hole.nonzero())
+    return np.asarray(distance_transform_cdt(hole[around], "chessboard")[hole[around]])
 
 
 def _smooth(x: NDArray[np.uint8], hole: Mask, progress: Callable[[float], None]) -> None:

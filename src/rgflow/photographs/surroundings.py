@@ -11,7 +11,6 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from rgflow.bijectors.base import Context
 from rgflow.bijectors.cellwise import Cellwise
@@ -38,11 +37,13 @@ class Surroundings:
 
     def __init__(self, grid: Tensor, margin: int) -> None:
         channels, height, width = grid.shape
-        inside = F.pad(grid.new_zeros(1, height, width), (margin,) * 4, value=1)  # 1 is outside
-        whole = torch.cat((F.pad(grid, (margin,) * 4), inside)).permute(1, 2, 0).contiguous()
+        whole = grid.new_zeros(height + 2 * margin, width + 2 * margin, channels + 1)
         self._flat, self._columns, self._margin = whole.flatten(0, 1), whole.shape[1], margin
-        rows, columns = slice(margin, margin + height), slice(margin, margin + width)
-        self.grid = whole[rows, columns, :channels].permute(2, 0, 1)
+        inside = whole[margin : margin + height, margin : margin + width]
+        whole[..., channels] = 1  # which is outside
+        inside[..., channels] = 0
+        self.grid = inside[..., :channels].permute(2, 0, 1)
+        self.grid.copy_(grid)
 
     def read(self, layer: Cellwise, sites: Tensor) -> tuple[Tensor, Context]:
         """What cells of a layer at some sites would write, and their context, as `Cellwise.read`.
