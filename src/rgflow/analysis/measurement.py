@@ -228,8 +228,8 @@ def measure(
         fields = images[0]
         weights.append(as_array(-objective.energy(fields.double()) - log_q.double()))
         spent += time.process_time() - begun
-        images = graded(images) if action.near else images[:1]
-        parts.append([moments(action, x, spins) for x in images])
+        observed = graded(images) if action.near else images[:1]
+        parts.append([moments(action, x, spins) for x in observed])
         even = is_even(action, fields.double())
         if progress:
             progress(n)

@@ -183,11 +183,17 @@ def _estimate(
         terms.append(_term(factors, slopes, [*fine, *coarse, weights]))
         parts.append((factors, slopes, [*fine, *coarse, weights]))
         factors = factors * slopes
-    whole, errors = np.sum(terms, 0), []
+    whole: Array = np.sum(terms, 0)
+    errors = []
     for term, (before, slopes, series) in zip(terms, parts, strict=True):
 
-        def changed(*means: Any, rest: Array = whole - term, by: Any = (before, slopes)) -> Any:
-            return function(*(rest + _term(*by, means)))
+        def changed(
+            *means: Any,
+            rest: Array = whole - term,
+            before: Array = before,
+            slopes: Array = slopes,
+        ) -> Any:
+            return function(*(rest + _term(before, slopes, means)))
 
         errors.append(jackknife(changed, *series, blocks=MAX_BLOCKS).error)
     return float(function(*whole)), errors
