@@ -365,9 +365,9 @@ def test_a_missed_mode_is_seen():
 
         image_shape, device, dtype = (1, 4, 4), torch.device("cpu"), torch.float32
 
-        def sample_and_log_prob(self, n, generator=None):
+        def sample_levels(self, n, level=0, generator=None):
             x = 1 + 0.1 * torch.randn(n, 1, 4, 4, generator=generator)
-            return x, self.log_prob(x)
+            return [x], self.log_prob(x)
 
         def log_prob(self, x):
             normal = torch.distributions.Normal(1.0, 0.1)
