@@ -28,6 +28,7 @@ from rgflow.report.measurement import levels as of_levels
 from rgflow.report.measurement import observables as of_observables
 from rgflow.training import train
 from rgflow.training.run import Run
+from rgflow.training.start import load_start
 
 ACTIONS = {
     "ising": Ising(temperature=2.0),
@@ -321,6 +322,24 @@ def test_growing_keeps_the_finest_levels():
         mine = large.steps[level].state_dict()
         assert theirs.keys() == mine.keys()
         assert all(torch.equal(x, theirs[name]) for name, x in mine.items())
+
+
+def test_a_flow_begins_with_what_was_learned_at_another_temperature(tmp_path):
+    hot = flow_of(Ising(temperature=3.0), symmetry="cyclic").float()
+    hot.save_pretrained(tmp_path / "hot")
+    config = preset("ising-16").changed(
+        {"model": hot.config.to_dict(), "objective": {"action": {"temperature": 2.0}}}
+    )
+    assert config.model.geometry.exact == Ising(temperature=2.0)
+    cold = RGFlow(config.model)
+    load_start(cold, replace(config, pretrained=str(tmp_path / "hot")))
+    learned = [x for x in hot.parameters() if x.requires_grad]
+    assert all(torch.equal(x, y) for x, y in zip(cold.parameters(), learned, strict=True))
+    site = cold.steps[0].cellwise[0].bijector.bijectors[0]
+    assert torch.equal(site.pairs, -torch.from_numpy(Ising().pairs) / 2.0)
+    plain = config.changed({"model": {"geometry": {"exact": None}}}).model
+    with pytest.raises(ValueError, match=r"begins with: geometry\.exact ising.*; got None"):
+        load_start(RGFlow(plain), replace(config, pretrained=str(tmp_path / "hot")))
 
 
 # ---------------------------------------------------------------- the renormalization group

@@ -9,7 +9,7 @@ where means are over samples of the flow, those of each bracket over samples of 
 both fields. Only the first ones have weights, which keep the result right for any flow; the more a
 field's O is like that of its coarse field, the fewer of them are needed (multilevel Monte Carlo,
 Giles 2008; for lattice fields arXiv:2604.10209). The a_h are those of the least variance, found by
-regression over the same samples, which shifts results by less than their errors over √T.
+regression over the same samples, which shifts results by about their errors over √T.
 
 Letters in shapes: T samples.
 """

@@ -73,7 +73,8 @@ def load_start(flow: Flow, config: TrainConfig) -> Training:
     """Give a flow the weights, and the pixel map, of the model that `config.pretrained` names.
 
     A model of windows, or one whose levels share their weights, may be smaller than the flow, whose
-    further levels then start with the weights of those below them.
+    further levels then start with the weights of those below them. A model of lattice fields may
+    have learned them at another temperature or coupling.
 
     Returns:
         The model, and how it had been trained.
@@ -91,6 +92,7 @@ def load_start(flow: Flow, config: TrainConfig) -> Training:
         name
         for name in dict.fromkeys((*mine, *theirs))
         if name not in OF_MACHINE | of_size and mine.get(name) != theirs.get(name)
+        if not name.startswith("geometry.exact.")  # such as a temperature, without weights
     ]:
         wanted = ", ".join(f"{name} {theirs.get(name)}" for name in different)
         raise ValueError(
