@@ -477,9 +477,9 @@ def test_sums_over_levels_are_exact():
     log_w = -action(fields)
     finest = Level(
         level=0, fields=len(fields), seconds=1.0, log_weights=log_w.numpy(),
-        fine=moments(action, fields), coarse=moments(action, fields[:, :, ::2, ::2]),
+        moments=[moments(action, fields), moments(action, fields[:, :, ::2, ::2])],
     )  # fmt: skip
-    top = Level(level=1, fields=16, seconds=0.1, fine=moments(action, coarse), coarse=None)
+    top = Level(level=1, fields=16, seconds=0.1, moments=[moments(action, coarse)])
     found = multilevel([finest, top], action, (4, 4))
     exact = exact_values(action, fields, log_w - torch.logsumexp(log_w, 0))
     assert {name: one.value for name, one in found.observables.items()} == pytest.approx(exact)

@@ -244,7 +244,7 @@ def measure(
     levels = None
     if coarse:
         finest = Level(
-            level=0, fields=samples, seconds=spent / samples, fine=found, coarse=coarse[0],
+            level=0, fields=samples, seconds=spent / samples, moments=[found, *coarse],
             log_weights=log_w,
         )  # fmt: skip
         planned = enumerate(counts([found, *coarse], log_w))

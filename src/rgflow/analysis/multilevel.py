@@ -1,15 +1,16 @@
 """Observables from samples of all levels of a flow: coarse fields, and what each level corrects.
 
-Coarse fields x^(h) cost little, as the levels from h on draw them alone. Let O_h be a number of
+Coarse fields x^(h) cost little, as the levels from h on draw them alone. So many coarse fields are
+drawn, and only some of them refined: N_h fields have the levels from h on. Let O_h be a number of
 x^(h), such as its squared mean, q the flow's density, and w = e^(−S)/q. For any numbers a_h,
 
 ⟨O⟩ = ⟨w O_0⟩/⟨w⟩ − a_0 ⟨O_1⟩ + a_0 (⟨O_1 − a_1 O_2⟩ + a_1 (⟨O_2 − a_2 O_3⟩ + …)),
 
-where means are over samples of the flow, those of each bracket over samples of its own, which have
-both fields. Only the first ones have weights, which keep the result right for any flow; the more a
-field's O is like that of its coarse field, the fewer of them are needed (multilevel Monte Carlo,
-Giles 2008; for lattice fields arXiv:2604.10209). The a_h are those of the least variance, found by
-regression over the same samples, which shifts results by about their errors over √T.
+where the means of O_h − a_h O_(h+1) are over the N_h fields that have both. Only those of level 0
+have weights, which keep the result right for any flow; the more a field's O is like that of its
+coarse field, the fewer of them are needed (multilevel Monte Carlo, Giles 2008, for lattice fields
+arXiv:2604.10209; nested samples, Peherstorfer et al. 2016). The a_h are those of the least
+variance, by regression over the same samples, which shifts results by about their errors over √N_0.
 
 Letters in shapes: T samples.
 """
@@ -36,7 +37,7 @@ MIN_FIELDS = 100
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Level:
-    """Samples of one level.
+    """Samples whose lowest level is one and the same.
 
     Attributes:
         level: h.
@@ -44,17 +45,15 @@ class Level:
         seconds: Processor time of one.
         variance: What one of them adds to the variance of the susceptibility; over `fields`, and
             over all levels, these are its squared error.
-        fine: Moments of x^(h).
-        coarse: Those of x^(h+1); none of the highest level.
-        log_weights: ln w, [T]; none where all weights are 1.
+        moments: Of x^(h), x^(h+1), …
+        log_weights: ln w, [T], at level 0; none where there are none.
     """
 
     level: int
     fields: int
     seconds: float
     variance: float = math.nan
-    fine: Moments = field(repr=False)
-    coarse: Moments | None = field(repr=False)
+    moments: Sequence[Moments] = field(repr=False)
     log_weights: Array | None = field(repr=False, default=None)
 
     def to_dict(self) -> dict[str, Any]:
@@ -100,16 +99,10 @@ def sampled(
     at_once = FIELDS_AT_ONCE * 4**level
     for k in range(0, count, at_once):
         images, _ = flow.sample_levels(min(at_once, count - k), level, generator)
-        parts.append([moments(action, x, random) for x in graded(images)[:2]])
-    fine, *coarse = (Moments.cat(list(one)) for one in zip(*parts, strict=True))
+        parts.append([moments(action, x, random) for x in graded(images)])
+    found = [Moments.cat(list(one)) for one in zip(*parts, strict=True)]
     seconds = (time.process_time() - start) / count
-    return Level(
-        level=level,
-        fields=count,
-        seconds=seconds,
-        fine=fine,
-        coarse=coarse[0] if coarse else None,
-    )
+    return Level(level=level, fields=count, seconds=seconds, moments=found)
 
 
 def graded(images: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
@@ -118,25 +111,25 @@ def graded(images: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
 
 
 def counts(levels: Sequence[Moments], log_weights: Array) -> list[int]:
-    """How many samples of every level to draw, for the least error of the susceptibility in a given
-    time, which is taken to be 4^−h of that of level 0.
+    """How many samples to draw of every level alone and those above, for the least error of the
+    susceptibility in a given time, of which level h is taken to need 4^−h.
 
     Args:
         levels: Moments of the fields of every level, of the same samples of level 0.
         log_weights: ln w of these samples, [T].
     """
     square = [one.magnetisation**2 for one in levels]
-    factor, needed = 1.0, []
+    factor, needed, weights = 1.0, [], _weights(log_weights)
     for level, y in enumerate(square):
-        weights = _weights(log_weights if level == 0 else None, len(y))
         c = square[level + 1] if level + 1 < len(square) else 0 * y
         slope = _slope(y, c, weights)
         rest = weights * (y - (weights * y).mean()) - slope * c
         needed.append(factor * rest.std() * 2**level)  # √(variance/time)
-        factor *= abs(slope)
+        factor, weights = factor * abs(slope), np.ones_like(weights)
     total = len(log_weights)
     shares = [min(one / max(needed[0], 1e-300), 4**level) for level, one in enumerate(needed)]
-    return [total, *(max(math.ceil(total * share), MIN_FIELDS) for share in shares[1:])]
+    having = np.maximum.accumulate(np.ceil(total * np.array(shares)).astype(int))
+    return [total, *np.maximum(np.diff(having), MIN_FIELDS).tolist()]
 
 
 def multilevel(levels: Sequence[Level], action: Action, shape: tuple[int, int]) -> Multilevel:
@@ -148,11 +141,11 @@ def multilevel(levels: Sequence[Level], action: Action, shape: tuple[int, int]) 
         shape: Rows and columns H, W.
     """
     finest = levels[0]
-    rules = formulas(action, shape, float(finest.fine.energy.mean()))
+    rules = formulas(action, shape, float(finest.moments[0].energy.mean()))
     del rules["correlation"]  # whose distances coarse fields don't have
     found = {name: _estimate(levels, *rule) for name, rule in rules.items()}
     function, (of,) = rules["susceptibility"]
-    weights, own = finest.log_weights, of(finest.fine)
+    weights, own = finest.log_weights, of(finest.moments[0])
     alone = jackknife(function, own, log_weights=weights, blocks=MAX_BLOCKS).error
     square = np.square(found["susceptibility"][1])
     spent = sum(one.fields * one.seconds for one in levels)
@@ -173,45 +166,47 @@ def _estimate(
     levels: Sequence[Level], function: Callable[..., Any], of: Sequence[Series]
 ) -> tuple[float, list[float]]:
     """A function of means, and its error due to the samples of every level."""
-    parts, terms, factors = [], [], np.ones(len(of))
-    for one in levels:
-        weights = _weights(one.log_weights, one.fields)
-        fine = [series(one.fine) for series in of]
-        coarse = [series(one.coarse) if one.coarse else 0 * weights for series in of]
-        slopes = np.array([_slope(*both, weights) for both in zip(fine, coarse, strict=True)])
-        fine = [weights * y for y in fine]
-        terms.append(_term(factors, slopes, [*fine, *coarse, weights]))
-        parts.append((factors, slopes, [*fine, *coarse, weights]))
-        factors = factors * slopes
-    whole: Array = np.sum(terms, 0)
+    weights, having = _weights(levels[0].log_weights), np.cumsum([one.fields for one in levels])
+    fine, adds = [], []
+    for series in of:
+        values = [[series(x) for x in one.moments] for one in levels]
+        # What the coarse fields of every sample add, by its lowest level, as ⟨O_h⟩ is over more
+        # samples than its control variate ⟨O_(h+1)⟩.
+        added, factor = [0 * one[0] for one in values], 1.0
+        for h in range(len(levels) - 1):
+            both = [np.concatenate([values[g][k - g] for g in range(h + 1)]) for k in (h, h + 1)]
+            factor *= _slope(*both, np.ones(having[h]) if h else weights)
+            for g in range(h + 2):
+                share = 1 / having[h + 1] - (1 / having[h] if g <= h else 0)
+                added[g] = added[g] + factor * levels[g].fields * share * values[g][h + 1 - g]
+        fine.append(weights * values[0][0])
+        adds.append(added)
+    total = np.mean(fine, 1) + np.array([sum(one.mean() for one in added) for added in adds])
     errors = []
-    for term, (before, slopes, series) in zip(terms, parts, strict=True):
+    for g, one in enumerate(levels):
+        mine = [added[g] for added in adds]
+        own = [*fine, *mine, weights] if g == 0 else [0 * x for x in mine] + mine
+        own += [np.ones(one.fields)] * (g > 0)
+        rest = total - _sum(own)
 
-        def changed(
-            *means: Any,
-            rest: Array = whole - term,
-            before: Array = before,
-            slopes: Array = slopes,
-        ) -> Any:
-            return function(*(rest + _term(before, slopes, means)))
+        def changed(*means: Any, rest: Array = rest) -> Any:
+            return function(*(rest + _sum(means)))
 
-        errors.append(jackknife(changed, *series, blocks=MAX_BLOCKS).error)
-    return float(function(*whole)), errors
+        errors.append(jackknife(changed, *own, blocks=MAX_BLOCKS).error)
+    return float(function(*total)), errors
 
 
-def _term(factors: Array, slopes: Array, series: Sequence[Any]) -> Array:
-    """What a level adds to the mean of each of K numbers, from series of its samples or their
-    means: K of its fields, times weights, K of its coarse fields, and the weights."""
+def _sum(series: Sequence[Any]) -> Array:
+    """What samples add to the means of K numbers, from series or their means: K of fields, times
+    weights, K of their coarse fields, and the weights."""
     *both, weight = (np.mean(one) for one in series)
-    fine, coarse = np.split(np.array(both), 2)
-    found: Array = factors * (fine / weight - slopes * coarse)
+    fine, added = np.split(np.array(both), 2)
+    found: Array = fine / weight + added
     return found
 
 
-def _weights(log_weights: Array | None, count: int) -> Array:
+def _weights(log_weights: Array) -> Array:
     """Weights with the mean 1, [T]."""
-    if log_weights is None:
-        return np.ones(count)
     found: Array = np.exp(log_weights - log_weights.max())
     return found / found.mean()
 

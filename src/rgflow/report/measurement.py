@@ -120,12 +120,12 @@ def observables(found: Measurement) -> Table:
 
 
 def levels(found: Multilevel) -> Table:
-    """Samples of every level, and what each level adds to the error of the susceptibility."""
+    """Samples by their lowest level, and what they add to the error of the susceptibility."""
     spent = sum(one.fields * one.seconds for one in found.levels)
     error = sum(one.variance / one.fields for one in found.levels)
     return Table(
         title="Samples of all levels",
-        head=("level", "samples", "ms each", "time", "variance each", "squared error"),
+        head=("lowest level", "samples", "ms each", "time", "variance each", "squared error"),
         rows=[
             (
                 str(one.level),
