@@ -144,7 +144,7 @@ def test_completions_are_drawn_and_one_is_taken(client):
         shares = [line["progress"] for line in found if "progress" in line]
         assert shares == sorted(shares)
         assert shares[-1] == 1
-        draws = [k for k, line in enumerate(found) if "drawn" in line and "draft" not in line]
+        draws = [k for k, line in enumerate(found) if "drawn" in line and not line["draft"]]
         assert found[0]["draft"]  # before anything is refined
         assert np.array_equal(decoded(found[0]["drawn"])[~marked], before[20:40, 10:40][~marked])
         assert found[draws[0] - 1]["progress"] == pytest.approx(1 / len(draws))  # before the others
@@ -161,7 +161,7 @@ def test_completions_are_drawn_and_one_is_taken(client):
     for first, second in combinations(images, 2):
         assert (first != second)[marked].any()
     drawn(0)
-    assert client.post(f"/photographs/{name}/take/2").status_code == 200
+    assert client.post(f"/photographs/{name}/take/1").status_code == 200
     after = pixels_of(client, name)
     assert np.array_equal(after[20:40, 10:40], images[1])
     assert client.post(f"/photographs/{name}/undo").status_code == 200

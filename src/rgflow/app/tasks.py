@@ -318,13 +318,15 @@ def copied(task: Task) -> dict[str, Any]:
 
 
 def _offering(task: Task, crop: Crop) -> Callable[..., None]:
-    """A function that shows what was drawn, [C, h, w] of a crop, to choose from."""
+    """A function that shows what was drawn, [C, h, w] of a crop, to choose from unless it is a
+    draft."""
     drawn = task.photo.drawn = []
 
-    def show(found: Tensor, **more: Any) -> None:
-        pixels = found[:, *crop.inside].cpu().numpy()
-        drawn.append(Drawn(task.region.top, task.region.left, pixels, crop.hole[crop.inside]))
-        task.tell(drawn=png_url(smaller(pixels, MAX_SHOWN)), number=len(drawn) - 1, **more)
+    def show(found: Tensor, *, draft: bool = False, **more: Any) -> None:
+        pixels, number = found[:, *crop.inside].cpu().numpy(), len(drawn)
+        if not draft:
+            drawn.append(Drawn(task.region.top, task.region.left, pixels, crop.hole[crop.inside]))
+        task.tell(drawn=png_url(smaller(pixels, MAX_SHOWN)), number=number, draft=draft, **more)
 
     return show
 
