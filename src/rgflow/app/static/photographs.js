@@ -249,7 +249,7 @@ const upload = files => doing(`Opening ${files.length === 1 ? files[0].name : co
   }
   if (found) await show(found);
   if (wrong.length) throw new Error(wrong.length === 1 ? wrong[0] : `${wrong.length} of ${files.length} files weren't opened. The first: ${wrong[0]}`);
-  say(`${files.length === 1 ? `${found.name} is` : `${files.length} pictures are`} open${found.notes ? `: ${found.notes}` : ""}. Mark the damage, or press Find damage.`);
+  say(`${files.length === 1 ? `${found.name} is open` : `${files.length} pictures were opened`}${found.notes ? `: ${found.notes}` : ""}. Mark the damage, or press Find damage.`);
 }, true);
 
 const example = name => doing(`Opening ${name}…`, async () => {

@@ -385,7 +385,7 @@ const KEYS = [   // what they do, their names, and which they are; those of the 
   ["save at full size", "Ctrl+S", { "^s": press("save") }],
   ["undo; redo", "Ctrl+Z; Ctrl+Y or Ctrl+Shift+Z", { "^z": () => travel(-1), "^y": () => travel(1), "^Z": () => travel(1) }],
   ["repair what is marked", "Ctrl+Enter", { "^Enter": press("repair") }],
-  ["stop, cancel a stroke", "Esc", { Escape: () => { if (line) lift(false); else if (busy()) job.stop(); } }],
+  ["stop; cancel a stroke, or copying", "Esc", { Escape: () => { if (line) lift(false); else if (busy()) job.stop(); else if (tool() === "source") pick("brush"); } }],
   ["find damage", "F", { f: press("find") }],
   ["next mark; previous; unmark this one", "N; P; Delete", { n: press("next"), p: press("back"), Delete: press("drop-find") }],
   ["move, brush, line, rectangle, lasso", "V, B, L, R, O", { v: () => pick("move"), b: () => pick("brush"), l: () => pick("line"), r: () => pick("rectangle"), o: () => pick("lasso") }],
