@@ -380,7 +380,7 @@ def enlarge(task: Task) -> dict[str, Any]:
     large = task.computed(enlarging.enlarge, image, factor, progress=task.progress).cpu().numpy()
     was = photo.picture()
     seen = as_seen(photo.now, len(was.seen))
-    now = Picture(seen, was.replaced(photo.now, photo.changed), was.notes, was.behind)
+    now = Picture(seen, was.replaced(photo.now, photo.load().changed), was.notes, was.behind)
     picture = now.enlarged(large, averages=averages)
     before = changing.fitted(photo.now, *large.shape[1:]) if averages else None
     new = task.album.add(
