@@ -164,7 +164,7 @@ const drawing = (what, more = {}, words = number => `Draw ${number + 1}`) => doi
       $("drawn").append(button); compared();
       if (first) $("choices").showModal();   // a choice closes it, though others may still come
     });
-  } catch (error) { if (!(error instanceof Stopped && shown.length)) throw error; end = "Stopped. "; }
+  } catch (error) { if (!(error instanceof Stopped && shown.length)) { $("choices").close(); throw error; } end = "Stopped. "; }
   if (!$("choices").open) say("None is used.");
   else say(`${end}${found ? `Drawn in ${found.seconds.toFixed(1)} s: choose` : "Choose"} one to use it.`);
 });
