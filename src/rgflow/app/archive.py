@@ -61,18 +61,13 @@ def _row(photo: Photo, name: str) -> Image.Image:
 class _Parts(io.RawIOBase):
     """A stream whose parts are taken away as they are written."""
 
-    def __init__(self) -> None:
-        self._content = bytearray()
-
-    def writable(self) -> bool:
-        return True
+    content = b""
 
     def write(self, part: Any) -> int:
-        self._content += part
+        self.content += bytes(part)
         return len(part)
 
     def taken(self) -> bytes:
         """What was written since."""
-        content = bytes(self._content)
-        self._content.clear()
+        content, self.content = self.content, b""
         return content

@@ -65,11 +65,7 @@ def build(page: Page) -> None:
 
 
 def opened_picture(path: str | Path) -> Image.Image:
-    """A picture file.
-
-    Raises:
-        ValueError: If it isn't one, or is too large.
-    """
+    """A picture file; a `ValueError` if it isn't one, or is too large."""
     content = io.BytesIO(Path(path).read_bytes())
     content.name = Path(path).name  # the folder is nobody's business
     return image_of(read(content, "black", most=MAX_PIXELS).seen)

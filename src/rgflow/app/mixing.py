@@ -48,11 +48,13 @@ def mixtures(work: Workspace, shares: Sequence[Sequence[float]]) -> list[LatentI
 
 
 def preview(work: Workspace, shares: Sequence[float]) -> Tensor:
-    """The image with other shares of the second, which wait to be applied.
+    """The image with other shares of the second, which wait to be applied; of more than the model
+    has levels, the first count.
 
     Returns:
         uint8 [C, H, W].
     """
+    shares = shares[: work.opened.flow.levels]
     found = mixtures(work, [shares])[0].pixels
     work.pending = lambda: set_shares(work, shares)
     return found
@@ -60,6 +62,7 @@ def preview(work: Workspace, shares: Sequence[float]) -> Tensor:
 
 def set_shares(work: Workspace, shares: Sequence[float]) -> None:
     """Make a mixture the current image; shares of 0 give the first image again."""
+    shares = shares[: work.opened.flow.levels]
     if list(shares) == list(work.state.shares or [0.0] * len(shares)):
         return
     one = first(work)

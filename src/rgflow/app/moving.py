@@ -45,9 +45,8 @@ def clear_chosen(work: Workspace) -> None:
 
 
 def preview(work: Workspace, new: Sequence[float]) -> Tensor:
-    """The image with the chosen latents at other values, which wait to be applied.
-
-    Only the cones of these latents are evaluated.
+    """The image with the chosen latents at other values, which wait to be applied; values beyond
+    these latents are left out. Only the cones of these latents are evaluated.
 
     Returns:
         uint8 [C, H, W].
@@ -75,7 +74,7 @@ def _editing(work: Workspace, flow: RGFlow) -> Edit | None:
 
 def _moves(work: Workspace, new: Sequence[float]) -> Iterator[tuple[Address, float]]:
     """The chosen latents that move, with their new values."""
-    for address, value, now in zip(work.state.chosen, new, values(work), strict=True):
+    for address, value, now in zip(work.state.chosen, new, values(work), strict=False):
         if abs(value - now) > SLIDER_ROUNDING:
             yield address, value
 

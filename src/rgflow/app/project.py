@@ -204,9 +204,7 @@ class Photo:
                     with self._file("before.png") as content:
                         before = read(content, most=sys.maxsize).pixels(self._channels)
                 self._loaded = Loaded(file, before, file, np.zeros(self.shape, dtype=bool))
-                for step in self.about.steps[: self.about.done]:
-                    if step.box:
-                        self._apply(self._of(step))
+                self._replay()
                 self._loading(self)
             return self._loaded
 
@@ -241,25 +239,11 @@ class Photo:
         np.copyto(loaded.now[:, *new.part], new.pixels, where=new.where)
         loaded.changed[new.part] |= new.where
 
-    def _restore(self, part: Part) -> None:
-        """Make a region again of the file and the steps."""
-        loaded = self.load()
-        if loaded.now is not loaded.file:
-            loaded.now[:, *part] = loaded.file[:, *part]
-            loaded.changed[part] = False
+    def _replay(self) -> None:
+        """Change pixels in memory by all steps that aren't undone."""
         for step in self.about.steps[: self.about.done]:
-            if step.box and all(
-                at < of.stop and at + size > of.start
-                for at, size, of in zip(step.box, step.box[2:], part, strict=False)
-            ):
-                top, left, pixels, where = self._of(step)
-                start = [max(of.start - at, 0) for of, at in zip(part, (top, left), strict=True)]
-                i, j = (
-                    slice(first, max(of.stop - at, 0))
-                    for first, of, at in zip(start, part, (top, left), strict=True)
-                )
-                self._apply(Drawn(top + start[0], left + start[1], pixels[:, i, j], where[i, j]))
-        self.version += 1
+            if step.box:
+                self._apply(self._of(step))
 
     def _of(self, step: Step) -> Drawn:
         """The pixels that a step changed."""
@@ -361,9 +345,14 @@ class Photo:
             self.version += 1
 
     def drop(self, new: Drawn) -> None:
-        """Take what was shown back."""
+        """Take back what was shown: make its region again of the file and the steps."""
         with self._lock:
-            self._restore(new.part)
+            loaded = self.load()
+            if loaded.now is not loaded.file:
+                loaded.now[:, *new.part] = loaded.file[:, *new.part]
+                loaded.changed[new.part] = False
+                self._replay()
+            self.version += 1
 
     def go(self, way: int) -> bool:
         """Undo a step, −1, or repeat one, 1; returns whether there was one."""
@@ -374,8 +363,7 @@ class Photo:
             step = about.steps[min(about.done, about.done + way)]
             self._note(done=about.done + way)
             if step.box:
-                top, left, height, width = step.box
-                self._restore((slice(top, top + height), slice(left, left + width)))
+                (self.preview if way > 0 else self.drop)(self._of(step))
             return True
 
     def use(self) -> None:

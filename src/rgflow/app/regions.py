@@ -4,7 +4,6 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from rgflow.app.project import Photo
 from rgflow.photographs import damage
 
 
@@ -45,19 +44,3 @@ class Region(BaseModel):
     grow: Literal[-1, 1] = 1
     down: Annotated[int, Field(ge=-100_000, le=100_000)] = 0
     across: Annotated[int, Field(ge=-100_000, le=100_000)] = 0
-
-    def within(self, photo: Photo) -> tuple[slice, slice]:
-        """Its rows and columns.
-
-        Raises:
-            ValueError: If it reaches outside the picture.
-        """
-        height, width = photo.shape
-        bottom = height if self.height is None else self.top + self.height
-        right = width if self.width is None else self.left + self.width
-        if not (self.top < bottom <= height and self.left < right <= width):
-            raise ValueError(
-                f"Expected a region inside {width}×{height} pixels; got one of rows {self.top} to "
-                f"{bottom} and columns {self.left} to {right}."
-            )
-        return slice(self.top, bottom), slice(self.left, right)

@@ -112,7 +112,15 @@ class Task:
         Raises:
             ValueError: If it reaches outside the picture.
         """
-        return self.region.within(self.photo)
+        (height, width), region = self.photo.shape, self.region
+        bottom = height if region.height is None else region.top + region.height
+        right = width if region.width is None else region.left + region.width
+        if not (region.top < bottom <= height and region.left < right <= width):
+            raise ValueError(
+                f"Expected a region inside {width}×{height} pixels; got one of rows {region.top} "
+                f"to {bottom} and columns {region.left} to {right}."
+            )
+        return slice(region.top, bottom), slice(region.left, right)
 
     @cached_property
     def marked(self) -> Mask:
@@ -285,27 +293,13 @@ def redraw(task: Task) -> dict[str, Any]:
     region = task.region
     crop = task.crop(8 << region.levels, SITE_UNIT)
     show = _offering(task, crop)
+    how: dict[str, Any] = {"levels": region.levels, "temperature": region.temperature}
     for number in range(region.count):
-        how = region.levels, region.temperature, region.seed + number
+        generator = torch.Generator().manual_seed(region.seed + number)
+        draw = partial(enlarging.redraw, **how, generator=generator)
         progress = task.progress_of(number, region.count)
-        show(task.computed(_redrawn, crop.image, crop.hole, *how, progress=progress))
+        show(task.computed(draw, crop.image, crop.hole, progress=progress))
     return {}
-
-
-def _redrawn(
-    flow: Flow,
-    image: Tensor,
-    hole: Mask,
-    levels: int,
-    temperature: float,
-    seed: int,
-    *,
-    progress: Callable[[float], None],
-) -> Tensor:
-    """The image [C, h, w] with its finest levels drawn again."""
-    generator = torch.Generator().manual_seed(seed)
-    how: dict[str, Any] = {"levels": levels, "temperature": temperature, "generator": generator}
-    return enlarging.redraw(flow, image, hole, **how, progress=progress)
 
 
 def copied(task: Task) -> dict[str, Any]:

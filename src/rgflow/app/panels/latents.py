@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 
 import gradio as gr
 import torch
-from torch import Tensor
 
 from rgflow.analysis.fields import ReceptiveFields
 from rgflow.app import moving, views
@@ -72,7 +71,7 @@ class Latents(Panel):
 
         page.on(level.input, set_view("level"), [level])
         page.on(atlas.choose, self.choose, event=True)
-        page.live(sliders, revision, self.preview, self.apply)
+        page.live(sliders, revision, moving.preview, moving.set_values)
         page.on(clear.click, moving.clear_chosen)
         page.on(zero.click, lambda work: moving.zero(work, work.level))
         page.on(anew.click, self.redraw)
@@ -115,14 +114,6 @@ class Latents(Panel):
         hidden = gr.update(visible=False, value=0)
         return [*found, *[hidden] * (moving.MAX_SLIDERS - len(found)), work.slider_revision]
 
-    def preview(self, work: Workspace, values: Sequence[float]) -> Tensor:
-        """The image with the values of the sliders, uint8 [C, H, W]."""
-        return moving.preview(work, _of_chosen(work, values))
-
-    def apply(self, work: Workspace, values: Sequence[float]) -> None:
-        """Set the chosen latents to the values of the sliders."""
-        moving.set_values(work, _of_chosen(work, values))
-
     def choose(self, work: Workspace, event: gr.EventData) -> None:
         """Add or remove the slider of a latent."""
         latents, channels = shown_latents(work), work.opened.flow.image_shape[0]
@@ -160,11 +151,6 @@ class Latents(Panel):
             for h, colour in reversed(list(enumerate(level_colours(lattice.levels))))
         )
         return f"Outlined: the sites of latents that depend on the white pixel, by level: {squares}"
-
-
-def _of_chosen(work: Workspace, values: Sequence[float]) -> list[float]:
-    """The values of the sliders of the chosen latents."""
-    return [float(value) for value in values[: len(work.state.chosen)]]
 
 
 def _atlas(found: ReceptiveFields, addresses: Sequence[Address], chosen: Sequence[Address]) -> str:

@@ -1,10 +1,8 @@
 """The panel Mix: the coarse levels of one image with the fine levels of another."""
 
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import gradio as gr
-from torch import Tensor
 
 from rgflow.analysis.mixing import every_threshold
 from rgflow.app import mixing, views
@@ -14,7 +12,6 @@ from rgflow.app.page import (
     Page,
     level_sliders,
     level_updates,
-    per_level,
     seed_field,
     seed_from,
 )
@@ -59,7 +56,7 @@ class Mix(Panel):
         page.on(use.click, lambda work: mixing.set_second(work, work.image))
         page.on(swap.click, mixing.swap)
         page.on(second.choose, self.choose, event=True, words="Mixing")
-        page.live(sliders, revision, self.preview, self.apply)
+        page.live(sliders, revision, mixing.preview, mixing.set_shares)
         page.show([second], lambda work: [self.second_images(work)])
         page.show([*sliders, revision], self.values, lambda work: work.slider_revision)
         page.show([swap], lambda work: [gr.update(interactive=work.state.second is not None)])
@@ -91,14 +88,6 @@ class Mix(Panel):
         ways = every_threshold(work.opened.flow.levels)
         if shares := views.choice(event, [(), *ways], _captions(len(ways))):
             mixing.set_shares(work, [float(share) for share in shares])
-
-    def preview(self, work: Workspace, values: Sequence[float]) -> Tensor:
-        """The mixture of the sliders, uint8 [C, H, W]."""
-        return mixing.preview(work, per_level(work, values))
-
-    def apply(self, work: Workspace, values: Sequence[float]) -> None:
-        """Make the mixture of the sliders the current image."""
-        mixing.set_shares(work, per_level(work, values))
 
     def values(self, work: Workspace) -> list[Any]:
         """The values of the sliders, and the revision that they belong to."""

@@ -33,6 +33,19 @@ function apply({ erase = false, places = [], width = 0, image, left = 0, top = 0
   }, erase);
 }
 
+function pixelsOf(image) {
+  const pen = new OffscreenCanvas(image.width, image.height).getContext("2d");
+  pen.drawImage(image, 0, 0);
+  return pen.getImageData(0, 0, image.width, image.height);
+}
+
+function canvasOf(data) {
+  const found = new OffscreenCanvas(data.width, data.height);
+  found.getContext("2d").putImageData(data, 0, 0);
+  return found;
+}
+const urlOf = async of => dataUrl(await of.convertToBlob({ type: "image/png" }));
+
 const images = new Map();   // of marks, by their data URLs
 async function decoded(url) {
   const image = new Image(); image.src = url; await image.decode();
@@ -63,7 +76,7 @@ async function marked(margin = 0) {  // with some surroundings
   const width = Math.min(box[2] + margin, photo.width) - left, height = Math.min(box[3] + margin, photo.height) - top;
   const part = new OffscreenCanvas(width, height), whole = part.getContext("2d");
   for (const one of marks.values()) whole.drawImage(one.pen.canvas, one.left - left, one.top - top);
-  return { top, left, width, height, mask: await dataUrl(await part.convertToBlob({ type: "image/png" })) };
+  return { top, left, width, height, mask: await urlOf(part) };
 }
 
 // ------------------------------------------------------------------------------------- history

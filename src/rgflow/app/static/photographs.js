@@ -39,9 +39,7 @@ function tile(row, column, zoom, original) {
 // Of squares of 2^by pixels of a tile, each drawn as a square.
 function averages(of, by) {
   if (of.by === by) return of.squares;
-  const { width, height } = of.image, pen = new OffscreenCanvas(width, height).getContext("2d");
-  pen.drawImage(of.image, 0, 0);
-  const whole = pen.getImageData(0, 0, width, height), { data } = whole, across = (width >> by) + 1;
+  const whole = pixelsOf(of.image), { data, width, height } = whole, across = (width >> by) + 1;
   const sums = new Float64Array(4 * across * ((height >> by) + 1));
   const each = act => {
     for (let y = 0, k = 0; y < height; y++)
@@ -49,8 +47,7 @@ function averages(of, by) {
   };
   each((k, to) => { for (let c = 0; c < 4; c++) sums[to + c] += data[k + c]; });
   each((k, to) => { for (let c = 0; c < 3; c++) data[k + c] = 255 * sums[to + c] / sums[to + 3]; });   // opacity counts pixels
-  pen.putImageData(whole, 0, 0);
-  of.by = by; of.squares = pen.canvas;
+  of.by = by; of.squares = canvasOf(whole);
   return of.squares;
 }
 

@@ -40,14 +40,12 @@ function found({ data, left, top }) {   // above a threshold, and what touches t
   const shown = new ImageData(width, height);
   let pixels = 0;
   for (let k = 0; k < marked.length; k++) if (marked[k]) { shown.data[4 * k + 3] = 255; pixels++; }
-  const image = new OffscreenCanvas(width, height);
-  image.getContext("2d").putImageData(shown, 0, 0);
-  return { image, left, top, pixels };
+  return { image: canvasOf(shown), left, top, pixels };
 }
 const brush = ({ image, left, top }) => paint([left, top, left + image.width, top + image.height], pen => pen.drawImage(image, left, top));
 async function keep(all, end = "") {   // what is found, as a step
   const marks = [], pixels = all.reduce((sum, one) => sum + one.pixels, 0);
-  for (const { image, left, top, pixels } of all) if (pixels) marks.push({ image: await dataUrl(await image.convertToBlob({ type: "image/png" })), left, top });
+  for (const { image, left, top, pixels } of all) if (pixels) marks.push({ image: await urlOf(image), left, top });
   searched.step = null;
   if (marks.length) { await mark("the search", marks); searched.step = steps[done - 1]; }
   say(pixels ? `${end}${count(pixels, "pixel")} ${pixels === 1 ? "looks" : "look"} damaged, and ${pixels === 1 ? "is" : "are"} marked. Move the sensitivity to mark more or less, unmark what isn't damaged, then press Repair what is marked.` : `${end}No damage was found: raise the sensitivity, or mark it yourself.`);
@@ -60,9 +58,7 @@ const search = region => doing("Looking for damage…", async () => {
   try {
     await working("find", region, async line => {
       if (!line.map) return;
-      const image = await decoded(line.map), pen = new OffscreenCanvas(image.width, image.height).getContext("2d");
-      pen.drawImage(image, 0, 0);
-      searched.maps.push({ data: pen.getImageData(0, 0, image.width, image.height), left: line.left, top: line.top });
+      searched.maps.push({ data: pixelsOf(await decoded(line.map)), left: line.left, top: line.top });
       all.push(found(searched.maps.at(-1))); brush(all.at(-1));
     });
   } catch (error) {
@@ -129,14 +125,11 @@ $("mask").onchange = event => {
   if (file) doing("Opening the marks…", async () => {
     const image = await createImageBitmap(file).catch(() => { throw new Error(`Expected a picture with white marks; ${file.name} isn't one, or is damaged.`); });
     if (image.width !== photo.width || image.height !== photo.height) throw new Error(`Expected marks of ${photo.width}×${photo.height} pixels, like the picture; ${file.name} has ${image.width}×${image.height}.`);
-    const whole = new OffscreenCanvas(image.width, image.height), pen = whole.getContext("2d");
-    pen.drawImage(image, 0, 0);
-    const data = pen.getImageData(0, 0, image.width, image.height), values = data.data;
+    const whole = pixelsOf(image), values = whole.data;
     let any = false;
     for (let k = 0; k < values.length; k += 4) { const white = values[k + 3] >= 128 && values[k] + values[k + 1] + values[k + 2] >= 384; values[k + 3] = white ? 255 : 0; any ||= white; }
     if (!any) throw new Error(`Expected marks that are white somewhere; ${file.name} is black.`);
-    pen.putImageData(data, 0, 0);
-    await mark("opening marks", [{ image: await dataUrl(await whole.convertToBlob({ type: "image/png" })), left: 0, top: 0 }]);
+    await mark("opening marks", [{ image: await urlOf(canvasOf(whole)), left: 0, top: 0 }]);
     say("The marks are added: press Repair what is marked.");
   });
 };
@@ -163,8 +156,8 @@ const drawing = (what, more = {}, words = (number, { draft }) => `Draw ${number 
       if (!line.drawn) return;
       if (shown[0]?.draft) { shown = []; $("drawn").replaceChildren(); }
       const image = await decoded(line.drawn), button = document.createElement("button"), one = document.createElement("canvas"), pen = one.getContext("2d"), label = document.createElement("span");
-      one.width = image.width; one.height = image.height; pen.drawImage(image, 0, 0);
-      shown.push({ pen, data: pen.getImageData(0, 0, image.width, image.height), draft: line.draft });
+      one.width = image.width; one.height = image.height;
+      shown.push({ pen, data: pixelsOf(image), draft: line.draft });
       one.role = "img"; one.ariaLabel = label.textContent = words(shown.length - 1, line); button.append(one, label);
       button.onclick = () => using(line.number, of);
       $("drawn").append(button); compared();
@@ -265,12 +258,12 @@ function shade() {   // those that are expected least
   while (from > 1 && above + values[from - 1] <= share * total) above += values[--from];
   from = Math.min(from, 255);
   for (const part of overlay) {
-    const shown = part.shown = new OffscreenCanvas(part.data.width, part.data.height), seen = new ImageData(shown.width, shown.height);
+    const seen = new ImageData(part.data.width, part.data.height);
     for (let k = 0; k < seen.data.length; k += 4) {
       const over = part.data.data[k] - from;
       seen.data.set([255, 200 - clamp(over * 4, 0, 200), 0, over >= 0 ? 255 : 0], k);
     }
-    shown.getContext("2d").putImageData(seen, 0, 0);
+    part.shown = canvasOf(seen);
   }
   draw();
   return from / 4;
@@ -284,9 +277,7 @@ $("surprise").onclick = () => {
     try {
       await working("surprise", { ...inView(), zoom }, async line => {
         if (!line.map) return;
-        const image = await decoded(line.map), pen = new OffscreenCanvas(image.width, image.height).getContext("2d");
-        pen.drawImage(image, 0, 0);
-        overlay.push({ data: pen.getImageData(0, 0, image.width, image.height), top: line.top, left: line.left, step: 2 ** zoom }); shade();
+        overlay.push({ data: pixelsOf(await decoded(line.map)), top: line.top, left: line.left, step: 2 ** zoom }); shade();
       });
     } catch (error) { if (!overlay?.length || !(error instanceof Stopped)) { unmap(); throw error; } }
     $("surprise").setAttribute("aria-pressed", "true");
