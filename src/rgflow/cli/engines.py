@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import pickle
 import socket
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -20,6 +19,8 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from rgflow.checks import check_installed, out_of_memory
 from rgflow.outputs import Made, digest, hash_of, is_full, not_free
 from rgflow.processes import EndedError, Helpers
@@ -27,7 +28,7 @@ from rgflow.reading import read, reason
 from rgflow.text import printable
 
 if TYPE_CHECKING:
-    from rgflow.photographs.collections import Given
+    from rgflow.photographs.collections import Given, Unit
 
 TRIES = 5
 """How often a picture may end its worker before it is left out: workers die by chance, too."""
@@ -146,7 +147,7 @@ def _work(given: Given) -> Made:
     return _worker(given)
 
 
-def by_ray(worker: Worker, units: Iterable[Iterable[Given]], address: str | None) -> Iterator[Made]:
+def by_ray(worker: Worker, units: Iterable[Unit], address: str | None) -> Iterator[Made]:
     """The results of pictures, as they come, made by Ray Data: on as many workers as there are
     processors or GPUs, each with a model of its own. What has ended its workers again and again is
     done in the end by a process of this machine, or left out.
@@ -186,7 +187,7 @@ def by_ray(worker: Worker, units: Iterable[Iterable[Given]], address: str | None
     count = max(min(gpus or int(there.get("CPU", 1)), len(every)), 1)
     blocks = max(min(len(every), BLOCKS * count), len(every) // PICTURES, 1)
     found = ray.data.from_items(
-        [{"unit": pickle.dumps(one)} for one in every], override_num_blocks=blocks
+        [{"unit": one} for one in every], override_num_blocks=blocks
     ).map_batches(
         _RayWorker,
         fn_constructor_args=(ray.put(worker.ready("cpu")), os.getcwd()),  # once on each machine
@@ -200,7 +201,7 @@ def by_ray(worker: Worker, units: Iterable[Iterable[Given]], address: str | None
     )
     seen = set[tuple[int, int]]()
     for row in found.iter_rows():
-        made = pickle.loads(row["made"])
+        made = row["made"]
         if made.place not in seen:  # which a retry has made again
             seen.add(made.place)
             yield made
@@ -218,5 +219,7 @@ class _RayWorker:
         self._worker: Worker = ray.get(worker).ready()
 
     def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        for given in chain.from_iterable(map(pickle.loads, batch["unit"])):
-            yield {"made": [pickle.dumps(self._worker(given))]}
+        for given in chain.from_iterable(batch["unit"]):
+            made = np.empty(1, dtype=object)
+            made[0] = self._worker(given)
+            yield {"made": made}

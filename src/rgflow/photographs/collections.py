@@ -66,19 +66,22 @@ class Given:
 
 
 @dataclass(frozen=True)
-class Inside:
-    """Pictures in an archive, or in a set of Hugging Face's `datasets`.
+class Unit:
+    """A picture, or some in an archive or in a set of Hugging Face's `datasets`.
 
     Attributes:
-        whole: All of it, with the place of the first of these.
-        read: Reads these.
+        whole: The picture; or all of the archive, with the place of the first of these.
+        read: Reads these; None: there is one picture.
     """
 
     whole: Given
-    read: Read
+    read: Read | None = None
 
     def __iter__(self) -> Iterator[Given]:
         whole = self.whole
+        if not self.read:
+            yield whole
+            return
         number, row = whole.place
         try:
             for key, content in self.read():
@@ -112,7 +115,7 @@ class Collection:
     shards: dict[int, Read] = field(default_factory=dict)
     named: bool = True
 
-    def units(self, sources: Sequence[Source] = ()) -> Iterator[Iterable[Given]]:
+    def units(self, sources: Sequence[Source] = ()) -> Iterator[Unit]:
         """All pictures, in order: each file, or some of an archive, at a time.
 
         Args:
@@ -124,20 +127,20 @@ class Collection:
             if sources and not whole.source:
                 continue
             if number in self.shards:
-                yield Inside(whole, self.shards[number])
+                yield Unit(whole, self.shards[number])
             elif first.suffix.lower() not in ARCHIVES:
-                yield [whole]
+                yield Unit(whole)
             else:
                 archive = Archive(first)
                 try:
                     count = len(archive)
                 except (ValueError, OSError) as error:
-                    yield [replace(whole, error=str(error))]
+                    yield Unit(replace(whole, error=str(error)))
                     continue
                 for start in range(0, count, ROWS):
                     rows = range(start, min(start + ROWS, count))
                     part = replace(whole, place=(number, start))
-                    yield Inside(part, partial(archive.read, rows))
+                    yield Unit(part, partial(archive.read, rows))
 
 
 def collection(
