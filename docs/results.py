@@ -357,7 +357,8 @@ def of_one_number(said: dict[str, Any], found: dict[str, Results]) -> Iterator[s
         cells += [number.text(digits) if number else "" for number in ours]
         if better:
             cells.append(_outcome(row.get("paper"), ours, better, digits))
-        rows.append([row["name"], *cells])
+        if any(cells):
+            rows.append([row["name"], *cells])
     yield from table(head + ["against the paper"] * bool(better), rows)
 
 

@@ -271,6 +271,8 @@ def test_measuring_a_run(run, capsys):
     assert abs(found.log_z.value - exact) < 4 * found.log_z.error
     assert max(map(abs, found.differences.values())) < 4.5
     exact_lines = propagator((8, 8), 4.0)
+    several = found.multilevel.observables["susceptibility"]
+    assert abs(several.value - exact_lines.sum()) < 5 * several.error
     for one in (found.reweighted, found.metropolis.observables, found.reference.observables):
         assert abs(one.susceptibility.value - exact_lines.sum()) < 5 * one.susceptibility.error
         lines = exact_lines.sum(0)[: len(one.correlation.value)]
@@ -363,9 +365,9 @@ def test_a_missed_mode_is_seen():
 
         image_shape, device, dtype = (1, 4, 4), torch.device("cpu"), torch.float32
 
-        def sample_and_log_prob(self, n, generator=None):
+        def sample_levels(self, n, level=0, generator=None):
             x = 1 + 0.1 * torch.randn(n, 1, 4, 4, generator=generator)
-            return x, self.log_prob(x)
+            return [x], self.log_prob(x)
 
         def log_prob(self, x):
             normal = torch.distributions.Normal(1.0, 0.1)

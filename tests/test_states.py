@@ -1,5 +1,6 @@
 """Fields of states: exact probabilities, against enumeration and brute force."""
 
+import copy
 import math
 from dataclasses import replace
 from itertools import product
@@ -9,17 +10,22 @@ import pytest
 import torch
 
 from flows import randomise
+from reproducing.measures import MeasuredFlow
+from reproducing.measures.lattice import renormalization
 from rgflow import Batch, FlowConfig, GaussianPrior, RGFlow, StateMap, Windows, preset
 from rgflow.actions import BlumeCapel, FreeField, Ising, Phi4, Potts, is_even
-from rgflow.analysis.couplings import couplings
+from rgflow.analysis.couplings import _of_every_second, couplings, decimated, migdal_kadanoff
 from rgflow.analysis.measurement import measure
-from rgflow.analysis.observables import moments
-from rgflow.analysis.scales import scales
+from rgflow.analysis.multilevel import Level, multilevel
+from rgflow.analysis.observables import formulas, moments
+from rgflow.analysis.scales import scales, unlikeness
 from rgflow.bijectors import Context, HeatBath, MapSpec, SiteStates
 from rgflow.field_theory import heat_bath, ising, potts, transfer
 from rgflow.objectives import Reinforce
 from rgflow.report import tables
 from rgflow.report.measurement import cautions
+from rgflow.report.measurement import levels as of_levels
+from rgflow.report.measurement import observables as of_observables
 from rgflow.training import train
 from rgflow.training.run import Run
 
@@ -31,7 +37,7 @@ ACTIONS = {
 SYMMETRIES = {"ising": "cyclic", "potts": "cyclic", "blume-capel": "reversal"}
 
 
-def flow_of(action, shape=(4, 4), period=2, exact=True, symmetry="none", channels=1):
+def flow_of(action, shape=(4, 4), period=2, exact=True, symmetry="none", channels=1, strength=1.0):
     """A flow of states, with random weights, in float64."""
     torch.manual_seed(0)
     flow = RGFlow(
@@ -45,7 +51,7 @@ def flow_of(action, shape=(4, 4), period=2, exact=True, symmetry="none", channel
             pixels=None,
         )
     ).double()
-    randomise(flow, 1.0)
+    randomise(flow, strength)
     return flow
 
 
@@ -354,6 +360,139 @@ def test_couplings_of_the_levels_of_a_flow():
     assert "of plaquettes" in tables.scales(levels).head
     with pytest.raises(ValueError, match="at least 40 fields on grids of at least 4×4"):
         couplings(torch.ones(50, 1, 2, 2))
+
+
+def test_couplings_of_every_second_spin_are_exact():
+    weights = _of_every_second(2.5)
+    assert math.log(weights.sum()) == pytest.approx(ising(8, 2.5).log_z, abs=1e-10)
+    flipped = weights[::-1]  # all digits are changed
+    assert weights == pytest.approx(flipped)
+    spins = Ising(temperature=2.5).reference_fields((1, 8, 8), 12_800)[0].flatten(0, 1)
+    found = couplings(spins[:, :, ::2, ::2])
+    assert (np.abs(found.value - decimated(2.5)) < 5 * found.error).all()
+    assert (found.error < 0.006).all()
+    k = 1 / 2.5
+    chain = np.tanh(2 * k) ** 2  # two bonds of 2K, one after the other
+    assert math.tanh(migdal_kadanoff(k)) == pytest.approx(chain)
+
+
+@pytest.mark.parametrize("name", ["ising", "free"])
+def test_maps_of_neighbouring_levels_are_compared(name):
+    """Against likelihoods of a flow with the maps of the next level in their place."""
+    if name == "ising":
+        flow = flow_of(Ising(temperature=2.5), (16, 16), symmetry="cyclic")
+    else:
+        flow = RGFlow(preset("free-16").changed({"model": {"map": {"hidden": 8}}}).model).double()
+        randomise(flow)
+    fields = flow.sample(40, generator=torch.Generator().manual_seed(0))
+    other, maps = copy.deepcopy(flow), flow.steps[1].cellwise
+    maps = {one.cells.name: one.bijector for one in maps}
+    for layer in other.steps[0].cellwise:
+        if layer.cells.exact is None:
+            layer.bijector.load_state_dict(maps[layer.cells.name].state_dict())
+    with torch.no_grad():
+        here, there = (of.terms(fields) for of in (flow, other))
+        change = (here.prior + here.log_det - there.prior - there.log_det)[:, 0]
+    found, *more = unlikeness(flow, fields, at_once=16)
+    assert found.value == pytest.approx(change.mean().item() / 64)  # half of 192 are drawn exactly
+    assert found.value > 5 * found.error
+    assert len(more) == flow.levels - 3
+    assert unlikeness(other, fields)[0].value == pytest.approx(0, abs=1e-12)
+
+
+def test_the_renormalization_group_is_measured():
+    flow = RGFlow(preset("ising-16").changed({"model": {"map": {"hidden": 8}}}).model)
+    config = replace(preset("ising-16"), model=flow.config)
+    subject = MeasuredFlow(flow, config, "mine")
+    found = renormalization(subject, fields=640, temperatures=(1.5,))
+    levels = found.numbers["levels"]
+    assert len(levels) == 3
+    k1 = levels[0]["clusters"]["neighbours"]
+    assert abs(k1["value"] - 1 / Ising().temperature) < 5 * k1["error"]
+    assert levels[0]["migdal_kadanoff"] == 1 / Ising().temperature
+    assert found.pictures["couplings"].image.width > 1000
+    with pytest.raises(ValueError, match="a flow of Ising spins"):
+        renormalization(MeasuredFlow(flow, preset("potts-32"), "mine"))
+
+
+# ---------------------------------------------------------------- all levels
+
+
+def exact_values(action, fields, log_p):
+    """All observables but the correlation, by enumeration."""
+    found, p = moments(action, fields), log_p.exp().numpy()
+    rules = formulas(action, tuple(fields.shape[2:]), 0.0)
+    del rules["correlation"]
+    return {name: f(*(p @ one(found) for one in of)) for name, (f, of) in rules.items()}
+
+
+def test_coarse_fields_have_the_densities_of_their_sums():
+    """Those of the upper levels alone, and where both are drawn."""
+    action = Ising(temperature=2.5)
+    flow, fields = flow_of(action), every(action, 4, 4)
+    with torch.no_grad():
+        p = flow.log_prob(fields).exp()
+        states = 2 ** torch.arange(4.0).double()
+
+        def number(x):
+            return ((x.flatten(1) > 0).double() @ states).long()
+
+        summed = torch.zeros(16).double().index_add(0, number(fields[:, :, ::2, ::2]), p)
+        (coarse,), log_q = flow.sample_levels(4000, 1, torch.Generator().manual_seed(0))
+        torch.testing.assert_close(log_q.exp(), summed[number(coarse)])
+        found = torch.bincount(number(coarse), minlength=16) / 4000
+        assert ((found - summed).abs() < 4.5 * (summed / 4000).sqrt()).all()
+        (fine, coarse), log_q = flow.sample_levels(50, 0, torch.Generator().manual_seed(0))
+        alone, same = flow.sample_and_log_prob(50, torch.Generator().manual_seed(0))
+    assert torch.equal(fine, alone)
+    assert torch.equal(log_q, same)
+    assert torch.equal(coarse, fine[:, :, ::2, ::2])
+    with pytest.raises(ValueError, match="a level of 0 to 1; got 2"):
+        flow.sample_levels(1, 2)
+
+
+def test_sums_over_levels_are_exact():
+    """Every field once is a sample of a flow that has learned nothing, so no mean has an error."""
+    action = Ising(temperature=2.0)
+    fields, coarse = every(action, 4, 4), every(action, 2, 2)
+    log_w = -action(fields)
+    finest = Level(
+        level=0, fields=len(fields), seconds=1.0, log_weights=log_w.numpy(),
+        fine=moments(action, fields), coarse=moments(action, fields[:, :, ::2, ::2]),
+    )  # fmt: skip
+    top = Level(level=1, fields=16, seconds=0.1, fine=moments(action, coarse), coarse=None)
+    found = multilevel([finest, top], action, (4, 4))
+    exact = exact_values(action, fields, log_w - torch.logsumexp(log_w, 0))
+    assert {name: one.value for name, one in found.observables.items()} == pytest.approx(exact)
+    assert exact["energy"] == pytest.approx(action.mean_energy(1, 4, 4))
+
+
+def test_estimates_from_all_levels_and_their_errors():
+    """Of a flow that isn't quite right, against enumeration."""
+    action, off, less = Ising(temperature=2.5), [], []
+    flow, fields = flow_of(action, symmetry="cyclic", strength=0.0), every(action, 4, 4)
+    adam, generator = torch.optim.Adam(flow.parameters(), lr=0.02), torch.Generator().manual_seed(0)
+    for _ in range(100):
+        adam.zero_grad()
+        batch = Batch(size=200, generator=generator)
+        Reinforce(action=action).losses(flow, batch).mean().backward()
+        adam.step()
+    exact = exact_values(action, fields, -action(fields) - action.log_z(1, 4, 4))
+    for seed in range(30):
+        found = measure(flow, Reinforce(action=action), samples=1000, seed=seed)
+        several = found.multilevel.observables
+        off.append([(one.value - exact[name]) / one.error for name, one in several.items()])
+        less.append(several["susceptibility"].error / found.reweighted.susceptibility.error)
+    assert 0.7 < found.ess < 0.97
+    assert (np.abs(np.mean(off, 0)) < 4 / 30**0.5).all()
+    assert ((np.std(off, 0) > 0.6) & (np.std(off, 0) < 1.45)).all()
+    assert np.mean(less) < 0.95
+    levels = found.multilevel.levels
+    assert [one.level for one in levels] == [0, 1]
+    error = sum(one.variance / one.fields for one in levels) ** 0.5
+    assert error == pytest.approx(several["susceptibility"].error)
+    assert "level 0 alone takes" in of_levels(found.multilevel).settings
+    assert "all levels" in of_observables(found).head
 
 
 # ---------------------------------------------------------------- mistakes

@@ -19,7 +19,7 @@ from reproducing.measures.images import (
     sample_grid,
 )
 from reproducing.measures.latents import factors, fields, pinwheel, priors, probes, varied
-from reproducing.measures.lattice import observables, pace
+from reproducing.measures.lattice import observables, pace, renormalization
 from reproducing.measures.learning import learned_bits, learned_repairs
 from reproducing.measures.likelihoods import (
     bits,
@@ -56,6 +56,7 @@ _ALL: tuple[Measure, ...] = (
     *(fields, levels, varied, mixing, inheritance, inpainting, priors),
     observables,
     pace,
+    renormalization,
     *(
         repairs_of_photographs,
         damage_of_photographs,

@@ -2,16 +2,23 @@
 
 import math
 import time
+from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
+import numpy as np
 import torch
 
 from reproducing.measures.subject import Found, MeasuredFlow, Picture
-from rgflow.analysis.measurement import FIELDS_AT_ONCE, measure
-from rgflow.field_theory import accepted, effective_sample_size, tau_int
-from rgflow.figures.field_theory import overview
+from rgflow.actions import Ising
+from rgflow.analysis.couplings import couplings, decimated, migdal_kadanoff
+from rgflow.analysis.measurement import measure
+from rgflow.analysis.multilevel import FIELDS_AT_ONCE
+from rgflow.analysis.scales import unlikeness
+from rgflow.field_theory import Estimate, accepted, effective_sample_size, tau_int
+from rgflow.figures.field_theory import coupling_flow, overview
 from rgflow.files import plain
+from rgflow.model import RGFlow
 from rgflow.objectives import Objective
 
 
@@ -65,12 +72,76 @@ def pace(subject: MeasuredFlow, *, samples: int = 8192, draws: int = 400) -> Fou
     )
 
 
+def renormalization(
+    subject: MeasuredFlow,
+    *,
+    fields: int = 20_000,
+    temperatures: Sequence[float] = (1.8, 2.2, 2.35, 3.0),
+) -> Found:
+    """Effective couplings of Ising spins from level to level, of a flow's samples and of clusters,
+    beside Migdal and Kadanoff's recursion; by how much the maps of neighbouring levels differ.
+
+    Args:
+        subject: A flow that has learned the Ising model.
+        fields: Number of samples and of fields of clusters.
+        temperatures: Of other models, whose couplings the picture shows beside those of the flow's.
+    """
+    flow, action = subject.flow, _objective(subject).density
+    if not isinstance(action, Ising) or not isinstance(flow, RGFlow):
+        raise ValueError(f"Expected a flow of Ising spins; {subject.name} is another one.")
+
+    def path(t: float) -> list[Estimate[Any]]:
+        found, _ = Ising(temperature=t).reference_fields(flow.image_shape, fields)
+        spins = found.flatten(0, 1)
+        return [couplings(spins[:, :, :: 2**h, :: 2**h]) for h in range(len(ours))]
+
+    generator = torch.Generator().manual_seed(0)
+    parts = [flow.sample_levels(500, 0, generator)[0] for _ in range(-(-fields // 500))]
+    images = [torch.cat(one) for one in zip(*parts, strict=True)]
+    ours = [couplings(x) for x in images if min(x.shape[2:]) >= 4]
+    theirs, recursion = path(action.temperature), [1 / action.temperature]
+    for _ in ours[1:]:
+        recursion.append(migdal_kadanoff(recursion[-1]))
+    unlike = unlikeness(flow, images[0][:2000])
+    paths = {f"T = {t:.4g}": path(t) for t in temperatures if t != action.temperature}
+    paths = {f"T = {action.temperature:.4g}": theirs} | paths
+    picture = coupling_flow(
+        np.stack([one.value for one in ours]),
+        {name: np.stack([one.value for one in found]) for name, found in paths.items()},
+        recursion,
+        [one.value for one in unlike],
+    )
+    names = ("neighbours", "diagonal", "plaquettes")
+    return Found(
+        numbers={
+            "levels": [
+                {
+                    whose: {
+                        name: {"value": found.value[k], "error": found.error[k]}
+                        for k, name in enumerate(names)
+                    }
+                    for whose, found in (("flow", one), ("clusters", other))
+                }
+                | {"migdal_kadanoff": k1}
+                for one, other, k1 in zip(ours, theirs, recursion, strict=True)
+            ],
+            "exact_of_8": dict(zip(names, decimated(action.temperature), strict=True)),
+            "unlike": unlike,
+        },
+        pictures={"couplings": Picture(picture, COUPLINGS)},
+    )
+
+
 def _objective(subject: MeasuredFlow) -> Objective:
     if subject.config.objective.needs_data:
         raise ValueError(f"Expected a flow that has learned an action; {subject.name} hasn't.")
     return subject.config.objective
 
 
+COUPLINGS = (
+    "Effective couplings at every level: of clusters at several temperatures (arrows), of the flow "
+    "(crosses), by Migdal and Kadanoff's recursion; how much maps of neighbouring levels differ."
+)
 CAPTION = (
     "Fields of the flow from coarse to fine; the two-point function, the magnetisation and the "
     "weights."

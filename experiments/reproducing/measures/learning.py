@@ -65,7 +65,7 @@ def learned_bits(subject: MeasuredFlow, *, of: str = "seven", passes: int = 4) -
         "passes": passes,
         **{key: fmean(row[key] for row in rows) for key in ("usual", "learned", "JPEG XL")},
         **{
-            key: sum(row[f"seconds_{key}"] for row in rows) / megapixels
+            key: sum(row[key] for row in rows) / megapixels
             for key in ("seconds_usual", "seconds_learned")
         },
         "ahead": sum(row["learned"] < row["JPEG XL"] for row in rows),

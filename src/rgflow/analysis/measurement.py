@@ -8,6 +8,7 @@ Letters in shapes: T samples; N fields; C components; H, W rows and columns.
 """
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -16,6 +17,15 @@ import numpy as np
 import torch
 
 from rgflow.actions import Action, is_even
+from rgflow.analysis.multilevel import (
+    FIELDS_AT_ONCE,
+    Level,
+    Multilevel,
+    counts,
+    graded,
+    multilevel,
+    sampled,
+)
 from rgflow.analysis.observables import (
     MAX_BLOCKS,
     Array,
@@ -38,8 +48,6 @@ from rgflow.field_theory.statistics import (
 from rgflow.flow import Flow
 from rgflow.objectives import Objective
 
-FIELDS_AT_ONCE = 256
-"""Fields drawn at a time, to limit memory."""
 MODE_SIGMAS = 4.0
 """Standard errors by which the share of positive magnetisations may differ from ½ by chance."""
 
@@ -125,6 +133,8 @@ class Measurement:
         reweighted: Observables by reweighting.
         metropolis: Observables from the Metropolis chain.
         modes: Whether both signs are covered; none unless the action is even.
+        multilevel: Estimates from samples of all levels; none of one level, or of an action that
+            may not be defined for coarse fields (`Action.near`).
         reference: Results of the reference, if requested.
         log_weights: ln w of every sample, [T].
         magnetisations: Signed magnetisation of every sample, [T].
@@ -139,6 +149,7 @@ class Measurement:
     reweighted: Observables
     metropolis: Metropolis
     modes: Modes | None
+    multilevel: Multilevel | None = None
     reference: ReferenceFields | None = None
     log_weights: Array = field(repr=False)
     magnetisations: Array = field(repr=False)
@@ -209,22 +220,36 @@ def measure(
     generator = torch.Generator(flow.device).manual_seed(seed)
     spins = torch.Generator().manual_seed(seed + 1)
     objective.energy(torch.zeros(1, *flow.image_shape, device=flow.device))  # now, if it has none
-    parts, weights = [], []
+    parts, weights, spent = [], [], 0.0
     for start in range(0, samples, FIELDS_AT_ONCE):
         n = min(FIELDS_AT_ONCE, samples - start)
-        fields, log_q = flow.sample_and_log_prob(n, generator)
+        begun = time.process_time()
+        images, log_q = flow.sample_levels(n, 0, generator)
+        fields = images[0]
         weights.append(as_array(-objective.energy(fields.double()) - log_q.double()))
-        parts.append(moments(action, fields, spins))
+        spent += time.process_time() - begun
+        observed = graded(images) if action.near else images[:1]
+        parts.append([moments(action, x, spins) for x in observed])
         even = is_even(action, fields.double())
         if progress:
             progress(n)
-    log_w, found = np.concatenate(weights), Moments.cat(parts)
+    log_w = np.concatenate(weights)
+    found, *coarse = (Moments.cat(list(one)) for one in zip(*parts, strict=True))
     if np.ptp(found.energy) == 0:
         raise ValueError(
             f"Expected an action that differs between fields; it is {found.energy[0]:g} for all "
             f"{samples}: check its parameters, or what the function returns."
         )
     log_z = log_mean_weight(log_w)
+    levels = None
+    if coarse:
+        finest = Level(
+            level=0, fields=samples, seconds=spent / samples, fine=found, coarse=coarse[0],
+            log_weights=log_w,
+        )  # fmt: skip
+        planned = enumerate(counts([found, *coarse], log_w))
+        coarser = [sampled(flow, action, h, n, generator, spins) for h, n in planned if h]
+        levels = multilevel([finest, *coarser], action, shape)
     return Measurement(
         samples=samples,
         log_z_bound=Estimate(float(log_w.mean()), float(log_w.std(ddof=1) / samples**0.5)),
@@ -235,6 +260,7 @@ def measure(
         reweighted=observables(found, action, shape, log_w),
         metropolis=_metropolis(found, log_w, action, shape, seed),
         modes=_modes(found, log_w) if even else None,
+        multilevel=levels,
         reference=_reference(flow, objective, reference, seed, log_z.value) if reference else None,
         log_weights=log_w,
         magnetisations=found.signed,

@@ -5,9 +5,9 @@ V = H·W sites.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -56,6 +56,10 @@ class Moments:
     def cat(cls, parts: "list[Moments]") -> "Moments":
         """The moments of several sets of fields, one after another."""
         return cls(**{n: np.concatenate([vars(one)[n] for one in parts]) for n in vars(parts[0])})
+
+
+Series: TypeAlias = Callable[[Moments], Array]
+"""A number of every field, [T], from their moments."""
 
 
 def moments(action: Action, fields: Tensor, generator: torch.Generator | None = None) -> Moments:
@@ -146,26 +150,46 @@ def observables(
             fit.
     """
     blocks = int(min(MAX_BLOCKS, len(found) / (BLOCK_LENGTH * tau))) if math.isfinite(tau) else 0
-    sites, heat = shape[0] * shape[1], action.heat_factor
-    m, e, shortest = found.magnetisation, found.energy, math.sin(math.pi / max(shape))
-    centred = e - e.mean()  # as squares of large numbers lose digits
 
-    def estimate(function: Callable[..., Any], *series: Array) -> Any:
-        found = jackknife(function, *series, log_weights=log_weights, blocks=max(blocks, 2))
-        enough = blocks >= MIN_BLOCKS
-        return found if enough else found._replace(error=found.error + math.inf)
+    def estimate(function: Callable[..., Any], of: Sequence[Series]) -> Any:
+        series = [one(found) for one in of]
+        value = jackknife(function, *series, log_weights=log_weights, blocks=max(blocks, 2))
+        return value if blocks >= MIN_BLOCKS else value._replace(error=value.error + math.inf)
+
+    rules = formulas(action, shape, float(found.energy.mean()))
+    return Observables(**{name: estimate(*rule) for name, rule in rules.items()})
+
+
+def formulas(
+    action: Action, shape: tuple[int, int], centre: float
+) -> dict[str, tuple[Callable[..., Any], tuple[Series, ...]]]:
+    """Every observable by name, as a function of means, and of what these are.
+
+    Args:
+        action: The action of the fields.
+        shape: Rows and columns H, W.
+        centre: About the mean energy, as squares of large numbers lose digits.
+    """
+    sites, heat = shape[0] * shape[1], action.heat_factor
+    shortest = math.sin(math.pi / max(shape))
+
+    def power(n: int) -> Series:
+        return lambda found: found.magnetisation**n
+
+    def centred(n: int) -> Series:
+        return lambda found: (found.energy - centre) ** n
 
     def length(m2: Array, longest: Array) -> Array:
         ratio = np.maximum(sites * m2 / longest - 1, 0)
         return np.sqrt(ratio) / (2 * shortest)
 
-    return Observables(
-        magnetisation=estimate(lambda m: m, m),
-        susceptibility=estimate(lambda m2: sites * m2, m**2),
-        connected=estimate(lambda m, m2: sites * (m2 - m**2), m, m**2),
-        binder=estimate(lambda m2, m4: 1 - m4 / (3 * m2**2), m**2, m**4),
-        correlation_length=estimate(length, m**2, found.longest),
-        energy=estimate(lambda e: e / sites, e),
-        specific_heat=estimate(lambda e, e2: heat * (e2 - e**2) / sites, centred, centred**2),
-        correlation=estimate(lambda g: g, found.correlation),
-    )
+    return {
+        "magnetisation": (lambda m: m, (power(1),)),
+        "susceptibility": (lambda m2: sites * m2, (power(2),)),
+        "connected": (lambda m, m2: sites * (m2 - m**2), (power(1), power(2))),
+        "binder": (lambda m2, m4: 1 - m4 / (3 * m2**2), (power(2), power(4))),
+        "correlation_length": (length, (power(2), lambda found: found.longest)),
+        "energy": (lambda e: (e + centre) / sites, (centred(1),)),
+        "specific_heat": (lambda e, e2: heat * (e2 - e**2) / sites, (centred(1), centred(2))),
+        "correlation": (lambda g: g, (lambda found: found.correlation,)),
+    }

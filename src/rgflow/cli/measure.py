@@ -38,7 +38,7 @@ def run(arguments: Sequence[str]) -> None:
     from rgflow import trained
     from rgflow.analysis.measurement import measure
     from rgflow.figures.field_theory import overview
-    from rgflow.report.measurement import cautions, observables, quality
+    from rgflow.report.measurement import cautions, levels, observables, quality
     from rgflow.training.optimisation import prepare_machine
 
     prepare_machine()
@@ -59,7 +59,8 @@ def run(arguments: Sequence[str]) -> None:
     with writing(path):
         write_json(path, found)
         write_picture(picture, overview(found, model.flow))
-    tables = quality(found), observables(found)
+    tables = [quality(found), observables(found)]
+    tables += [levels(found.multilevel)] if found.multilevel else []
     Screen().print(*(table(one.head, one.rows, f"{one.title}. {one.settings}") for one in tables))
     for caution in cautions(found):
         say(caution)

@@ -3,6 +3,7 @@
 import math
 
 from rgflow.analysis.measurement import Measurement
+from rgflow.analysis.multilevel import Multilevel
 from rgflow.field_theory.statistics import Estimate
 from rgflow.report.page import Table
 from rgflow.text import measured, minus, with_error
@@ -91,7 +92,8 @@ def quality(found: Measurement) -> Table:
 
 
 def observables(found: Measurement) -> Table:
-    """Observables by weights, from the Metropolis chain and, if there is one, from the reference.
+    """Observables by weights, from the Metropolis chain, from samples of all levels, and from the
+    reference if there is one.
 
     The last column is the difference of the first and the reference, in errors.
     """
@@ -100,9 +102,12 @@ def observables(found: Measurement) -> Table:
         theirs = found.reference.observables.numbers()
         method = found.reference.method
         head += ["HMC" if method == "hmc" else method, "difference, errors"]
+    several = found.multilevel.observables if found.multilevel else {}
+    head[3:3] = ["all levels"] if several else []
     chain, rows = found.metropolis.observables.numbers(), []
     for name, one in found.reweighted.numbers().items():
         row = [name.replace("_", " "), with_error(*one, 3), with_error(*chain[name], 3)]
+        row += [with_error(*several[name], 3)] if several else []
         if theirs:
             row += [with_error(*theirs[name], 3), minus(f"{found.differences[name]:+.1f}")]
         rows.append(row)
@@ -111,6 +116,29 @@ def observables(found: Measurement) -> Table:
         head=head,
         rows=rows,
         settings=f"{found.samples} samples, ± standard errors of the jackknife.",
+    )
+
+
+def levels(found: Multilevel) -> Table:
+    """Samples of every level, and what each level adds to the error of the susceptibility."""
+    spent = sum(one.fields * one.seconds for one in found.levels)
+    error = sum(one.variance / one.fields for one in found.levels)
+    return Table(
+        title="Samples of all levels",
+        head=("level", "samples", "ms each", "time", "variance each", "squared error"),
+        rows=[
+            (
+                str(one.level),
+                f"{one.fields:,}",
+                f"{1000 * one.seconds:.3g}",
+                f"{one.fields * one.seconds / spent:.1%}",
+                f"{one.variance:.3g}",
+                f"{one.variance / one.fields / error:.1%}",
+            )
+            for one in found.levels
+        ],
+        settings=f"Of the susceptibility, for which level 0 alone takes {found.gain:.3g} times as "
+        f"long to the same error.",
     )
 
 

@@ -30,6 +30,7 @@ from rgflow.latents import Latents
 from rgflow.lattice import Lattice
 from rgflow.report import tables
 from rgflow.report.measurement import cautions, observables, quality
+from rgflow.report.measurement import levels as of_levels
 from rgflow.report.page import MIN_WIDTH, Figure, Section, moving, still
 from rgflow.report.subject import Reported, ReportedAction, ReportedFlow
 
@@ -277,6 +278,7 @@ def action_summary(subject: ReportedAction) -> Section:
             ),
             quality(found),
             observables(found),
+            *([of_levels(found.multilevel)] if found.multilevel else []),
         ],
     )
 
