@@ -98,7 +98,7 @@ def repairing(folder: Path, megapixels: float) -> dict[str, float]:
 
 
 def page(folder: Path, megapixels: float, visitors: int) -> dict[str, object]:
-    """Frames, a slider, the first result of a repair of 32×32 pixels, and several people at once."""
+    """Frames, a slider, the first result of a repair of 32×32 pixels, and several people."""
     from visitors import chromium, most_memory, serving
 
     path = pictured(megapixels, folder)
