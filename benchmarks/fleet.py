@@ -125,6 +125,12 @@ def workers(name: bytes) -> list[int]:
     return found
 
 
+def children(process: int) -> list[int]:
+    """Processes that a process, by any of its threads, has started."""
+    places = Path(f"/proc/{process}/task").glob("*/children")
+    return [int(child) for place in places for child in place.read_text().split()]
+
+
 def memory_of(processes: Sequence[int]) -> float:
     """The most memory that one of the processes has had, in GiB."""
     most = 0
@@ -271,15 +277,9 @@ def kills(settings: argparse.Namespace, folder: Path) -> dict[str, Any]:
     count = 0
     while process.poll() is None and count < 10:
         time.sleep(random.uniform(0.2, 1.2))
-        of = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        below = [
-            child
-            for parent in of
-            for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-        ]
-        if below:
-            with suppress(OSError):
-                os.kill(int(below[random.integers(len(below))]), signal.SIGKILL)
+        with suppress(OSError):
+            if below := [child for one in children(process.pid) for child in children(one)]:
+                os.kill(below[random.integers(len(below))], signal.SIGKILL)
                 count += 1
     ended("processes, workers killed", process, table, kills=count)
     if not find_spec("ray"):
