@@ -1,11 +1,12 @@
 """Many pictures on many workers: rates, memory, what survives, and what millions of pictures take.
 
-    python benchmarks/fleet.py [PART ...] [--pictures 24] [--out benchmarks/results/fleet.json]
+    python benchmarks/fleet.py [PART ...] [--missing] [--out benchmarks/results/fleet.json]
 
 The parts are `speed` (one worker and two, of processes and of Ray; where Ray isn't installed, it is
 left out), `jobs` (each command on one core, and its memory at 12 megapixels), `small` (10,000 small
 pictures, one of a hundred broken), `kills` (workers, a node, and the driver of two local nodes) and
-`plan` (from the rates measured before). What was measured of other parts stays in the file.
+`plan` (from the rates measured before): about 25 minutes on two quiet cores. Each is written when
+it is done; what was measured of other parts stays in the file, and with `--missing` isn't repeated.
 
 Rates are those between the first and the last rows, as a start takes the same time for any number
 of pictures. A worker has one thread.
@@ -71,14 +72,18 @@ def begin(words: Sequence[object], address: str = "") -> "subprocess.Popen[bytes
 def times_of(process: "subprocess.Popen[bytes]", record: Path, *, own: bool = False) -> list[float]:
     """When each picture was done, until the end of a command; or how much processor time the
     command had `own` by then, as that depends less on what else the machine does."""
-    found, now = list[float](), 0.0
+    found, now, read = list[float](), 0.0, 0
     while True:
         with suppress(OSError):
             words = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
             now = max(now, sum(map(int, words[11:13])) / os.sysconf("SC_CLK_TCK"))
         over = process.poll() is not None
-        done = rows_in(record)
-        found += [now if own else time.perf_counter()] * (done - len(found))
+        with suppress(OSError), record.open("rb") as file:
+            file.seek(read)
+            new = file.read()
+            new = new[: new.rfind(b"\n") + 1]
+            read += len(new)
+            found += [now if own else time.perf_counter()] * new.count(b'"names"')
         if over:
             return found
         time.sleep(0.01)
@@ -118,6 +123,12 @@ def workers(name: bytes) -> list[int]:
             if name in path.read_bytes():
                 found.append(int(path.parent.name))
     return found
+
+
+def children(process: int) -> list[int]:
+    """Processes that a process, by any of its threads, has started."""
+    places = Path(f"/proc/{process}/task").glob("*/children")
+    return [int(child) for place in places for child in place.read_text().split()]
 
 
 def memory_of(processes: Sequence[int]) -> float:
@@ -190,7 +201,7 @@ def jobs(settings: argparse.Namespace, folder: Path) -> dict[str, Any]:
             "bytes_read": read,
             "bytes_written": sum(path.stat().st_size for path in wrote) / 4,
         }
-        if name in ("score", "repair, a box given"):
+        if name in ("score", "repair, a box given", "repair, searched"):
             words[1], words[-1] = large, Path(f"{out}-large{table.suffix}")
             process, most = begin(words), 0.0
             while process.poll() is None:
@@ -204,9 +215,9 @@ def jobs(settings: argparse.Namespace, folder: Path) -> dict[str, Any]:
 def small(settings: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Many small pictures, one of a hundred broken; by processes, and by Ray where it is there."""
     random, count = np.random.default_rng(0), settings.small
-    (folder / "in").mkdir(parents=True)
+    (folder / "in").mkdir()
     for number in range(count):
-        pixels = random.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+        pixels = random.integers(0, 256, (8, 8, 3), dtype=np.uint8)
         path = folder / "in" / f"{number:05}.png"
         Image.fromarray(pixels).save(path)
         if number % 100 == 50:
@@ -240,7 +251,7 @@ def small(settings: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 def kills(settings: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """What is left when workers, a node or the driver die: the same table, byte for byte."""
-    pictures = photographs(folder / "pictures", 30, 0.1)
+    pictures = photographs(folder / "pictures", settings.killed, 0.1)
     right, random = folder / "right.csv", np.random.default_rng(settings.seed)
     assert not begin(["score", pictures, "--out", right]).wait()
     content, found = right.read_bytes(), dict[str, Any]()
@@ -266,15 +277,9 @@ def kills(settings: argparse.Namespace, folder: Path) -> dict[str, Any]:
     count = 0
     while process.poll() is None and count < 10:
         time.sleep(random.uniform(0.2, 1.2))
-        of = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        below = [
-            child
-            for parent in of
-            for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-        ]
-        if below:
-            with suppress(OSError):
-                os.kill(int(below[random.integers(len(below))]), signal.SIGKILL)
+        with suppress(OSError):
+            if below := [child for one in children(process.pid) for child in children(one)]:
+                os.kill(below[random.integers(len(below))], signal.SIGKILL)
                 count += 1
     ended("processes, workers killed", process, table, kills=count)
     if not find_spec("ray"):
@@ -336,16 +341,20 @@ PARTS: dict[str, Callable[[argparse.Namespace, Path], dict[str, Any]]] = {
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="*", choices=[*PARTS, "plan", []], default=[*PARTS, "plan"])
-    parser.add_argument("--pictures", type=int, default=24, help="of `speed`")
+    parser.add_argument("--missing", action="store_true", help="only parts that aren't there yet")
+    parser.add_argument("--pictures", type=int, default=60, help="of `speed`")
     parser.add_argument("--megapixels", type=float, default=1.0, help="of each of these")
     parser.add_argument("--large", type=float, default=12.0, help="megapixels, for memory")
     parser.add_argument("--small", type=int, default=10_000, help="small pictures")
+    parser.add_argument("--killed", type=int, default=100, help="pictures of `kills`")
     parser.add_argument("--planned", type=float, default=1.0, help="megapixels of planned pictures")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results/fleet.json")
     settings = parser.parse_args()
     known = json.loads(settings.out.read_text()) if settings.out.is_file() else {}
     for name in settings.parts:
+        if settings.missing and name in known:
+            continue
         with tempfile.TemporaryDirectory() as folder:
             made = plan(settings, known) if name == "plan" else PARTS[name](settings, Path(folder))
         known[name] = made | {

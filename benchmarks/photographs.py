@@ -98,7 +98,7 @@ def repairing(folder: Path, megapixels: float) -> dict[str, float]:
 
 
 def page(folder: Path, megapixels: float, visitors: int) -> dict[str, object]:
-    """Frames, a slider, the first completion of a region of 32×32, and several people at once."""
+    """Frames, a slider, the first result of a repair of 32×32 pixels, and several people."""
     from visitors import chromium, most_memory, serving
 
     path = pictured(megapixels, folder)
@@ -133,7 +133,7 @@ def page(folder: Path, megapixels: float, visitors: int) -> dict[str, object]:
         )
         first = me.evaluate(
             """async () => { marks.clear(); scale = 4; x0 = 1000; y0 = 1000; draw();
-            stroke([1100, 1100], [1101, 1101], false, 32);
+            apply({ places: [[1100, 1100], [1101, 1101]], width: 32 });
             const start = performance.now(), region = await marked(), mine = new Job();
             let seen = 0;
             const end = await working("repair", region,

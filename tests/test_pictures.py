@@ -183,7 +183,7 @@ def test_files_of_phones_and_cameras_get_advice(tmp_path, capsys):
         ("x.HEIF", b"\0\0\0\x1cftypmif1" + bytes(40), phone),
         ("x.dng", dng, camera),
         ("x.nef", b"MM\0*" + bytes(30) + mosaic, camera),
-        ("x.cr2", b"II*\0\x10\0\0\0CR" + bytes(30), camera),
+        ("x.cr2", b"II*\0\x10\0\0\0CR\2\0" + bytes(30), camera),
         ("x.cr3", b"\0\0\0\x18ftypcrx " + bytes(30), camera),
     ):
         path = tmp_path / name
@@ -193,6 +193,10 @@ def test_files_of_phones_and_cameras_get_advice(tmp_path, capsys):
                 read(path)
         assert main(["enlarge", str(path), "--out", str(tmp_path / "out")]) == 2
         assert words in capsys.readouterr().err
+    grey = Image.frombytes("L", (2, 2), b"CRCR")
+    saved(grey, tmp_path / "grey.tiff")
+    assert (tmp_path / "grey.tiff").read_bytes()[:4] == b"II*\0"
+    assert pictures.read(tmp_path / "grey.tiff").image.tobytes() == b"CRCR"
 
 
 def test_a_palette_that_is_missing_or_short(tmp_path, capsys):

@@ -6,11 +6,16 @@ import pickle
 import queue
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from multiprocessing.connection import Connection
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Self
 
 from rgflow.checks import out_of_memory
+
+STARTS = 10
+"""How often a process is started that dies as it begins."""
 
 
 def context() -> Any:
@@ -43,25 +48,42 @@ def become_worker(threads: int) -> None:
     threading.Thread(target=follow, daemon=True).start()
 
 
+class EndedError(ValueError):
+    """A process that computes has died."""
+
+
 class Helpers:
-    """Processes that call functions, so that several computations share no interpreter.
+    """Processes that call functions, so that several computations share no interpreter. At the end
+    of a `with` block they are killed, whatever they do.
 
     Args:
         count: Number of processes; they are started when they are needed.
         threads: Threads of each.
+        begin: Called first in each.
     """
 
-    def __init__(self, count: int, threads: int = 1) -> None:
-        self._threads = threads
+    def __init__(
+        self, count: int, threads: int = 1, begin: Callable[[], None] | None = None
+    ) -> None:
+        self._arguments, self._ended = (threads, begin), False
+        self._running = set[Any]()
         self._idle: queue.SimpleQueue[tuple[Any, Connection] | None] = queue.SimpleQueue()
         for _ in range(count):
             self._idle.put(None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended = True
+        for process in [*self._running]:
+            process.kill()  # which ends the calls that wait for it
 
     def call(
         self,
         function: Callable[..., Any],
         *arguments: Any,
-        callbacks: dict[str, Callable[..., None]],
+        callbacks: Mapping[str, Callable[..., None]] = MappingProxyType({}),
     ) -> Any:
         """What a function of a module returns, called in one of the processes.
 
@@ -72,7 +94,9 @@ class Helpers:
                 process.
 
         Raises:
-            ValueError: If the process dies, or the function raises one.
+            EndedError: If the process dies.
+            ValueError: If the function raises one.
+            RuntimeError: If processes die as they begin.
         """
         helper = self._idle.get()
         kept = None
@@ -91,28 +115,42 @@ class Helpers:
         except (EOFError, OSError) as error:
             if kept:
                 raise
-            raise ValueError(
+            raise EndedError(
                 "Expected the process that computes to go on; it ended, perhaps for lack of "
                 "memory: take a smaller part."
             ) from error
         finally:
             if helper and not kept:
-                process.kill()
-                process.join()
-                pipe.close()
+                self._end(process, pipe)
             self._idle.put(kept)
 
     def _started(self) -> tuple[Any, Connection]:
-        ours, theirs = context().Pipe()
-        process = context().Process(target=_help, args=(theirs, self._threads), daemon=True)
-        process.start()
-        theirs.close()
-        return process, ours
+        for _ in range(0 if self._ended else STARTS):
+            ours, theirs = context().Pipe()
+            process = context().Process(target=_help, args=(theirs, *self._arguments), daemon=True)
+            with suppress(EOFError, OSError):
+                process.start()
+                self._running.add(process)
+                theirs.close()
+                if not self._ended and ours.recv():
+                    return process, ours
+            self._end(process, ours)
+        raise RuntimeError("Expected processes to start; they end at once.")
+
+    def _end(self, process: Any, pipe: Connection) -> None:
+        pipe.close()
+        if process.pid:
+            process.kill()
+            process.join()
+        self._running.discard(process)
 
 
-def _help(pipe: Connection, threads: int) -> None:
+def _help(pipe: Connection, threads: int, begin: Callable[[], None] | None) -> None:
     """Call functions, one after another."""
     become_worker(threads)
+    if begin:
+        begin()
+    pipe.send(True)
     while True:
         try:
             function, arguments, names = pipe.recv()
@@ -128,5 +166,6 @@ def _help(pipe: Connection, threads: int) -> None:
         except Exception as error:
             memory = "Expected enough memory; there isn't." if out_of_memory(error) else None
             kind = ValueError if memory or isinstance(error, ValueError) else RuntimeError
-            answer = "error", kind(memory or str(error))
+            other = error if isinstance(error, OSError) and not memory else None
+            answer = "error", other or kind(memory or str(error))
         pipe.send_bytes(pickle.dumps(answer))

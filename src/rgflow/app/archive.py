@@ -19,7 +19,7 @@ SHEET = 400
 
 def exported(photo: Photo, *, like: bool) -> tuple[str, bytes]:
     """The name and the content of a file of a picture as it is now, as for `saved`."""
-    image = photo.picture().replaced(photo.now, photo.changed)
+    image = photo.picture().replaced(photo.now, photo.load().changed)
     content, ending = saved(image, photo.about.lossy if like else None)
     return f"{Path(photo.about.name).stem}-{photo.about.made}.{ending}", content
 
@@ -50,7 +50,8 @@ def archived(photos: Sequence[Photo], *, like: bool) -> Iterator[bytes]:
 
 def _row(photo: Photo, name: str) -> Image.Image:
     """A picture before and after, with its name, for the contact sheet."""
-    pair = [image_of(smaller(one, SHEET).transpose(2, 0, 1)) for one in (photo.before, photo.now)]
+    both = photo.load().before, photo.now
+    pair = [image_of(smaller(one, SHEET).transpose(2, 0, 1)) for one in both]
     row = Image.new("RGB", (2 * SHEET + 30, pair[1].height + 40), "white")
     for k, one in enumerate(pair):
         row.paste(one.convert("RGB"), (10 + k * (SHEET + 10), 30))

@@ -221,11 +221,6 @@ def level_sliders(name: str, **options: Any) -> list[Any]:
     return [slider(elem_id=f"{name}-{h}", min_width=120, **options) for h in range(MAX_LEVELS)]
 
 
-def per_level(work: Workspace, values: Sequence[float]) -> list[float]:
-    """The values of level sliders for all levels of the flow."""
-    return [float(value) for value in values[: work.opened.flow.levels]]
-
-
 def level_updates(work: Workspace) -> list[Any]:
     """Which level sliders are visible, and their names."""
     top = work.opened.flow.levels - 1

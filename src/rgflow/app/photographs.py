@@ -8,7 +8,7 @@ import io
 import json
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -95,30 +95,33 @@ class Photographs:
 
     def router(self) -> APIRouter:
         """The routes of the page."""
+        album = self.album
+        gets: dict[str, Callable[..., Any]] = {
+            "/": self.page,
+            "/photographs": self.page,
+            "/photographs/open": self.open,
+            "/photographs/archive": self.archive,
+            "/photographs/{name}": lambda name: album[name].facts(),
+            "/photographs/{name}/tile": self.tile,
+            "/photographs/{name}/small": self.small,
+            "/photographs/{name}/export": self.export,
+        }
+        posts: dict[str, Callable[..., Any]] = {
+            "": self.upload,
+            "/examples/{name}": self.example,
+            "/{name}/stop": lambda name: album[name].ended.set(),
+            "/{name}/close": lambda name: album.close(name),
+            "/{name}/forget": lambda name: album[name].learned.clear(),
+            "/{name}/steps": self.mark,
+            "/{name}/undo": lambda name: _gone(album[name], -1),
+            "/{name}/redo": lambda name: _gone(album[name], 1),
+            "/{name}/take/{number}": self.take,
+            "/{name}/{what}": self.compute,
+        }
         found = APIRouter()
-        for path, get in (
-            ("", self.page),
-            ("/open", self.open),
-            ("/archive", self.archive),
-            ("/{name}", self.facts),
-            ("/{name}/tile", self.tile),
-            ("/{name}/small", self.small),
-            ("/{name}/export", self.export),
-        ):
-            found.add_api_route(f"/photographs{path}", get, methods=["GET"])
-        found.add_api_route("/", self.page, methods=["GET"])
-        for path, post in (
-            ("", self.upload),
-            ("/examples/{name}", self.example),
-            ("/{name}/stop", self.stop),
-            ("/{name}/close", self.close),
-            ("/{name}/forget", self.forget),
-            ("/{name}/steps", self.mark),
-            ("/{name}/undo", self.undo),
-            ("/{name}/redo", self.redo),
-            ("/{name}/take/{number}", self.take),
-            ("/{name}/{what}", self.compute),
-        ):
+        for path, get in gets.items():
+            found.add_api_route(path, get, methods=["GET"])
+        for path, post in posts.items():
             found.add_api_route(f"/photographs{path}", post, methods=["POST"])
         return found
 
@@ -176,17 +179,9 @@ class Photographs:
         photos = self.album.of(request.scope.get("visitor", ""))
         return [photo.facts(steps=False) for photo in photos]
 
-    def facts(self, name: str) -> dict[str, Any]:
-        """What the page knows of a picture, and its history."""
-        return self.album[name].facts()
-
     def small(self, name: str) -> Response:
         """The picture for the strip."""
         return Response(self.album[name].small(), media_type="image/png")
-
-    def close(self, name: str) -> None:
-        """Delete a picture, and all that was done to it."""
-        self.album.close(name)
 
     def tile(self, name: str, row: int, column: int, zoom: int, original: bool = False) -> Response:
         """A tile of `TILE`×`TILE` pixels.
@@ -200,7 +195,7 @@ class Photographs:
         if not (0 <= zoom <= MAX_ZOOM and row >= 0 and column >= 0):
             raise HTTPException(422, "Expected a tile of the picture; got another.")
         photo, edge = self.album[name], TILE << zoom
-        pixels = photo.before if original else photo.now
+        pixels = photo.load().before if original else photo.now
         part = pixels[:, row * edge : (row + 1) * edge, column * edge : (column + 1) * edge]
         if not part.size:
             raise HTTPException(404, "Expected a tile inside the picture; got one outside.")
@@ -221,14 +216,6 @@ class Photographs:
 
         return self.jobs.start(photo, work)
 
-    def stop(self, name: str) -> None:
-        """End the computation under way."""
-        self.album[name].ended.set()
-
-    def forget(self, name: str) -> None:
-        """Forget what flows have learned of a picture."""
-        self.album[name].learned.clear()
-
     # ---------------------------------------------------------------- history
 
     def mark(self, name: str, step: Marked) -> dict[str, Any]:
@@ -244,14 +231,6 @@ class Photographs:
         with _refusing():
             step = photo.do("using a draw", clears=True, new=photo.drawn[number])
         return {"step": step, "version": photo.version}
-
-    def undo(self, name: str) -> dict[str, Any]:
-        """Take the last step back."""
-        return _gone(self.album[name], -1)
-
-    def redo(self, name: str) -> dict[str, Any]:
-        """Repeat the step that was undone last."""
-        return _gone(self.album[name], 1)
 
     def export(self, name: str, like: bool = False) -> Response:
         """The picture as a file, without loss, or `like` the one that was opened."""

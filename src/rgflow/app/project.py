@@ -171,27 +171,14 @@ class Photo:
         return self.load().now
 
     @property
-    def changed(self) -> Mask:
-        """The pixels that were changed, [H, W]."""
-        return self.load().changed
-
-    @property
-    def before(self) -> Pixels:
-        """What it is compared with, [C, H, W]."""
-        return self.load().before
-
-    @property
     def size(self) -> int:
         """How much memory its pixels take."""
         return self._loaded.size if self._loaded else 0
 
     def picture(self) -> Picture:
         """The file, read again."""
-        with self._file("file") as content:
+        with (self.folder / "file").open("rb") as content:
             return read(content, most=self.about.width * self.about.height)
-
-    def _file(self, name: str) -> Any:
-        return (self.folder / name).open("rb")
 
     def load(self) -> Loaded:
         """The pixels, read from the disk if need be."""
@@ -201,7 +188,7 @@ class Photo:
                 file = self.picture().pixels(self._channels)
                 before = file
                 if self.about.before:
-                    with self._file("before.png") as content:
+                    with (self.folder / "before.png").open("rb") as content:
                         before = read(content, most=sys.maxsize).pixels(self._channels)
                 self._loaded = Loaded(file, before, file, np.zeros(self.shape, dtype=bool))
                 self._replay()

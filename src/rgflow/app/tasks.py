@@ -318,13 +318,15 @@ def copied(task: Task) -> dict[str, Any]:
 
 
 def _offering(task: Task, crop: Crop) -> Callable[..., None]:
-    """A function that shows what was drawn, [C, h, w] of a crop, to choose from."""
+    """A function that shows what was drawn, [C, h, w] of a crop, to choose from unless it is a
+    draft."""
     drawn = task.photo.drawn = []
 
-    def show(found: Tensor, **more: Any) -> None:
-        pixels = found[:, *crop.inside].cpu().numpy()
-        drawn.append(Drawn(task.region.top, task.region.left, pixels, crop.hole[crop.inside]))
-        task.tell(drawn=png_url(smaller(pixels, MAX_SHOWN)), number=len(drawn) - 1, **more)
+    def show(found: Tensor, *, draft: bool = False, **more: Any) -> None:
+        pixels, number = found[:, *crop.inside].cpu().numpy(), len(drawn)
+        if not draft:
+            drawn.append(Drawn(task.region.top, task.region.left, pixels, crop.hole[crop.inside]))
+        task.tell(drawn=png_url(smaller(pixels, MAX_SHOWN)), number=number, draft=draft, **more)
 
     return show
 
@@ -378,7 +380,7 @@ def enlarge(task: Task) -> dict[str, Any]:
     large = task.computed(enlarging.enlarge, image, factor, progress=task.progress).cpu().numpy()
     was = photo.picture()
     seen = as_seen(photo.now, len(was.seen))
-    now = Picture(seen, was.replaced(photo.now, photo.changed), was.notes, was.behind)
+    now = Picture(seen, was.replaced(photo.now, photo.load().changed), was.notes, was.behind)
     picture = now.enlarged(large, averages=averages)
     before = changing.fitted(photo.now, *large.shape[1:]) if averages else None
     new = task.album.add(

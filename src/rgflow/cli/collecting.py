@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from itertools import chain
-from operator import itemgetter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rgflow.cli.engines import KEPT, Given, Worker, by_processes, by_ray
+from rgflow.cli.engines import Worker, by_processes, by_ray
 from rgflow.outputs import LeftOutError, Made, Outputs, is_full
 from rgflow.photographs.tables import write
 from rgflow.text import bars, many, printable, say
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
+    from PIL import Image
 
     from rgflow.cli.parsing import Parser
-    from rgflow.photographs.collections import Collection, Unit
+    from rgflow.photographs.collections import Collection, Given
 
 WHAT = (
     "pictures, folders of them, Parquet files, tar archives (WebDataset), also by a URL such as "
@@ -43,95 +43,73 @@ def each(
     results: Outputs,
     pictures: Collection,
     work: Callable[[Given], Made],
-    key: str,
     patterns: Callable[[int], list[str]] | None = None,
+    key: str = "",
 ) -> list[dict[str, Any]]:
-    """Work on each picture that isn't done, write what is made of it, and record that.
+    """Work on each picture that isn't done, write what is made of it, and record that; of files
+    that are made of a collection, write a table as well.
 
     Args:
         settings: Of the command.
         results: Where results go.
         pictures: The pictures.
         work: Makes the result of one.
-        key: Hash of all else that results depend on.
         patterns: The names of the files that are made of each, as for `Outputs.sources`; None:
             only rows are made.
+        key: Hash of all else that results depend on; by default that of `results`.
 
     Returns:
         The rows of all pictures, in order; one that was left out has an `error`.
 
     Raises:
         ValueError: Whatever was wrong, if there is only one picture.
+        LeftOutError: If files are made, and some pictures were left out.
         OSError: If the disk is full.
     """
     sources = results.sources(pictures.groups, patterns) if patterns else ()
-    units = pictures.units(sources)
     rows, done = dict[tuple[int, int], dict[str, Any]](), 0
-    with bars(progress=_shared(settings)) as shown:
+    ray, processes = settings.get("engine") == "ray", settings.get("processes", 1)
+    worker = Worker(work, key or results.key, results.done(), None if ray else results.home)
+    units = pictures.units(sources)
+    found: Iterator[Made] = map(worker, chain.from_iterable(units))
+    if ray:
+        found = by_ray(worker, units, settings.address)
+    elif processes > 1:
+        found = by_processes(worker, chain.from_iterable(units), processes)
+    with bars(progress=ray or processes > 1) as shown:
         task = shown.add_task("pictures", total=float(len(sources or pictures.groups)))
-        for made in _made(settings, results, units, Worker(work, key, results.done())):
-            row, error = dict[str, Any](), made.error
+        for one in found:
+            row, error = dict[str, Any](), one.error
             try:
-                row = {} if error else results.keep(made)
+                row = {} if error else results.keep(one)
             except (ValueError, OSError) as failed:
                 if is_full(failed):
                     raise
                 error = printable(str(failed))
-            rows[made.place] = {"file": made.name} | ({"error": error} if error else row)
-            done += made.done
+            rows[one.place] = {"file": one.name} | ({"error": error} if error else row)
+            done += one.done
             shown.advance(task)
-    for path in results.home.glob(".*.kept") if results.home else ():
-        if KEPT.fullmatch(path.name):
-            path.unlink(missing_ok=True)
+    for path in results.home.glob(f".{'[0-9a-f]' * 16}.kept") if results.home else ():
+        path.unlink(missing_ok=True)
     if done:
         say(f"{done} of {many(len(rows), 'picture')} {'was' if done == 1 else 'were'} done before.")
-    found = [row for _, row in sorted(rows.items(), key=itemgetter(0))]
-    if len(found) == 1 and "error" in found[0]:
-        raise ValueError(found[0]["error"])
-    return found
+    if len(rows) == 1 and "error" in (row := next(iter(rows.values()))):
+        raise ValueError(row["error"])
+    every = [rows[place] for place in sorted(rows)]
+    if patterns and results.home:
+        if not pictures.named:
+            write(results.home / TABLE, every)
+        check_complete(every)
+    return every
 
 
-def _made(
-    settings: Namespace, results: Outputs, units: Iterator[Unit], worker: Worker
-) -> Iterator[Made]:
-    """The results of all pictures, as they come; of one that is alone, the error itself."""
-    if settings.get("engine") == "ray":
-        yield from by_ray(worker, units, settings.address)
-        return
-    worker = replace(worker, folder=results.home)
-    items = (item for unit in units for item in unit.items())
-    if _shared(settings):
-        yield from by_processes(worker, items, settings.processes)
-        return
-    first, second = next(items, None), next(items, None)
-    if first and not second:
-        yield replace(worker.result(first), name=printable(first.name), place=first.place)
-        return
-    yield from map(worker, chain([one for one in (first, second) if one], items))
+def save(made: Made, image: Image.Image, path: Path) -> str:
+    """Add a picture's file without loss to what is made of it; its name."""
+    from rgflow.photographs.pictures import encoded, named
 
-
-def _shared(settings: Namespace) -> bool:
-    """Whether other processes work."""
-    return settings.get("engine") == "ray" or settings.get("processes", 1) > 1
-
-
-def results(
-    settings: Namespace,
-    results: Outputs,
-    pictures: Collection,
-    work: Callable[[Given], Made],
-    patterns: Callable[[int], list[str]],
-) -> None:
-    """Make and write the files of each picture, and of a collection a table; arguments are those of
-    `each`.
-
-    Raises:
-        LeftOutError: If some pictures were left out; besides as `each` does.
-    """
-    rows = each(settings, results, pictures, work, results.key, patterns)
-    if not pictures.named and results.home:
-        write(results.home / TABLE, rows)
-    check_complete(rows)
+    path = named(image, path)
+    made.files.append((path, encoded(image, path)))
+    return path.name
 
 
 def check_complete(rows: Sequence[dict[str, Any]]) -> None:

@@ -6,64 +6,36 @@ alone. So a table is the same for any number of workers, and after any of them h
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-import re
 import socket
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, replace
-from io import BytesIO
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from rgflow.checks import check_installed, out_of_memory
 from rgflow.outputs import Made, digest, hash_of, is_full, not_free
-from rgflow.processes import become_worker, context
-from rgflow.reading import json_in, read, reason
+from rgflow.processes import EndedError, Helpers
+from rgflow.reading import read, reason
 from rgflow.text import printable
 
 if TYPE_CHECKING:
-    import torch
+    from rgflow.photographs.collections import Given, Unit
 
-    from rgflow.outputs import Source
-    from rgflow.photographs.collections import Item, Unit
-
-TRIES, STARTS = 3, 10
-"""How often a picture may end its worker before it is left out, and a worker die as it begins."""
-KEPT = re.compile(r"\.[0-9a-f]{16}\.kept")
-"""The names of files of unfinished work."""
+TRIES = 5
+"""How often a picture may end its worker before it is left out: workers die by chance, too."""
 MAX_FILE = 1 << 30
 """Maximum size in bytes of a picture's file in an object store."""
-
-
-@dataclass(frozen=True)
-class Given:
-    """A picture, as it is worked on.
-
-    Attributes:
-        name: Its name.
-        file: Its file, or the content of it.
-        more: Other files that its results depend on.
-        source: Where its results go, if they are files.
-        seed: For whatever is random, by its content.
-        kept: A file for unfinished work, which is found again; None: there is none.
-    """
-
-    name: str
-    file: Path | BytesIO
-    more: list[Path]
-    source: Source | None
-    seed: int
-    kept: Path | None
-
-    def generator(self, seed: int) -> torch.Generator:
-        """The source of whatever is random, by a seed and the picture's content."""
-        import torch
-
-        return torch.Generator().manual_seed((seed + self.seed) % 2**63)
+BLOCKS, PICTURES = 64, 32
+"""Blocks of Ray for a worker, and pictures in one, at the most."""
 
 
 @dataclass(frozen=True)
@@ -82,137 +54,97 @@ class Worker:
     done: frozenset[str] = frozenset()
     folder: Path | None = None
 
-    def on(self, device: str = "") -> Worker:
+    def ready(self, device: str = "") -> Worker:
         """The same with its flow on a device; by default on a GPU, if this machine has one."""
         import torch
 
+        from rgflow.training.optimisation import prepare_machine
+
+        prepare_machine()
         work: Any = self.work
         if not hasattr(work, "flow"):
             return self
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         return replace(self, work=replace(work, flow=work.flow.to(device)))
 
-    def __call__(self, item: Item) -> Made:
+    def __call__(self, given: Given) -> Made:
         """The result of a picture, or why there is none."""
-        name = printable(item.name)  # as not every name is text
         try:
-            return replace(self.result(item), name=name, place=item.place)
+            made = self._result(given)
         except Exception as failed:
-            if is_full(failed):
+            if is_full(failed) or isinstance(failed, BrokenPipeError):
                 raise
-            if isinstance(failed, ValueError | OSError):
-                words = str(failed)
-            elif out_of_memory(failed):
+            words = str(failed)
+            if out_of_memory(failed):
                 words = "Expected enough memory; there isn't."
-            else:
+            elif not isinstance(failed, ValueError | OSError):
                 words = f"It failed: {type(failed).__name__}: {reason(failed)}."
-            error = printable(" ".join(words.split()))
-            return Made(name=name, place=item.place, error=error)
+            made = Made(error=words)
+        return _of(given, made)
 
-    def result(self, item: Item) -> Made:
-        """The result of a picture.
-
-        Raises:
-            ValueError: Or whatever else is wrong.
-        """
-        if item.error:
-            raise ValueError(item.error)
-        source, (first, *more) = item.source, item.files
-        if not isinstance(first, bytes) and "://" in str(first):
-            first = read(first, MAX_FILE)
-        content = digest(first)
+    def _result(self, given: Given) -> Made:
+        if given.error:
+            raise ValueError(given.error)
+        source, content = given.source, given.content
+        if not isinstance(content, bytes) and "://" in str(content):
+            content = read(content, MAX_FILE)
+        own = digest(content)
         out = str(source.out("*")) if source else ""
-        key = hash_of([self.settings, out, content, *map(digest, more)])
+        key = hash_of([self.settings, out, own, *map(digest, given.more)])
         if key in self.done:
             return Made(key=key, done=True)
         if source and source.taken:
             raise ValueError(source.taken)
         if source and source.owner not in ("", key):
             raise not_free(source.out(f"*{source.path.suffix}"))
-        file: Path | BytesIO = BytesIO(first) if isinstance(first, bytes) else first
-        if isinstance(file, BytesIO):
-            file.name = Path(item.name).name
         kept = self.folder / f".{key[:16]}.kept" if self.folder else None
-        others = [one for one in more if not isinstance(one, bytes)]
-        seed = int(content[:12], 16)
-        return replace(self.work(Given(item.name, file, others, source, seed, kept)), key=key)
+        given = replace(given, content=content, seed=int(own[:12], 16), kept=kept)
+        return replace(self.work(given), key=key)
 
 
-# ---------------------------------------------------------------- processes of this machine
+def _of(given: Given, made: Made) -> Made:
+    """A result with the name of the picture; not every name is text."""
+    error = printable(" ".join(made.error.split()))
+    return replace(made, name=printable(given.name), place=given.place, error=error)
+
+
+def by_processes(worker: Worker, pictures: Iterable[Given], count: int) -> Iterator[Made]:
+    """The results of pictures, as they come, made by several processes.
+
+    A process that dies is started again. It has one picture at a time, so what kills it is known;
+    a picture that does so five times is left out.
+    """
+    import torch
+
+    todo, threads = iter(pictures), max(torch.get_num_threads() // count, 1)
+    helpers = Helpers(count, threads, partial(_begin, worker.ready("cpu")))
+
+    def made(given: Given) -> Made:
+        for _ in range(TRIES):
+            with suppress(EndedError):
+                return helpers.call(_work, given)
+        words = f"It ended its process {TRIES} times, perhaps for lack of memory."
+        return _of(given, Made(error=words))
+
+    with ThreadPoolExecutor(count) as pool, helpers:
+        running = {pool.submit(made, one) for one in islice(todo, count)}
+        while running:
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            running |= {pool.submit(made, one) for one in islice(todo, len(done))}
+            yield from (one.result() for one in done)
+
 
 _worker: Worker
 
 
-def by_processes(worker: Worker, items: Iterable[Item], count: int) -> Iterator[Made]:
-    """The results of pictures, as they come, made by several processes.
-
-    A process that dies is started again. It has one picture at a time, so what kills it is known;
-    a picture that does so three times is left out.
-    """
-    worker = worker.on("cpu")  # from which it can be copied
-
-    def pool() -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(1, context(), _begin, (worker, count))
-
-    pools = [pool() for _ in range(count)]
-    running: dict[Future[Made], tuple[int, Item, int]] = {}
-    todo = iter(items)  # an executor starts its process for its first picture
-
-    def submit(slot: int, item: Item | None, tries: int = 1) -> None:
-        if item is None:
-            return
-        for left in reversed(range(STARTS)):
-            try:
-                running[pools[slot].submit(_work, item)] = slot, item, tries
-                return
-            except OSError as error:  # the process died as it began
-                if not left:
-                    raise RuntimeError("Expected processes to start; they end at once.") from error
-                pools[slot].shutdown(wait=False, cancel_futures=True)
-                pools[slot] = pool()
-
-    try:
-        for slot in range(count):
-            submit(slot, next(todo, None))
-        while running:
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                slot, item, tries = running.pop(future)
-                try:
-                    made = future.result()
-                except BrokenProcessPool:
-                    pools[slot].shutdown()
-                    pools[slot] = pool()
-                    if tries < TRIES:
-                        submit(slot, item, tries + 1)
-                        continue
-                    words = f"It ended its process {TRIES} times, perhaps for lack of memory."
-                    made = Made(name=printable(item.name), place=item.place, error=words)
-                submit(slot, next(todo, None))
-                yield made
-    finally:
-        for one in pools:
-            for process in (one._processes or {}).values():
-                process.kill()
-            one.shutdown(cancel_futures=True)
-
-
-def _begin(worker: Worker, count: int) -> None:
+def _begin(worker: Worker) -> None:
     """Make a process a worker."""
     global _worker
-    import torch
-
-    from rgflow.training.optimisation import prepare_machine
-
-    _worker = worker.on()
-    become_worker(max(torch.get_num_threads() // count, 1))
-    prepare_machine()
+    _worker = worker.ready()
 
 
-def _work(item: Item) -> Made:
-    return _worker(item)
-
-
-# ---------------------------------------------------------------- Ray
+def _work(given: Given) -> Made:
+    return _worker(given)
 
 
 def by_ray(worker: Worker, units: Iterable[Unit], address: str | None) -> Iterator[Made]:
@@ -239,33 +171,26 @@ def by_ray(worker: Worker, units: Iterable[Unit], address: str | None) -> Iterat
             if address and ":" in address and "://" not in address:  # as Ray would try for minutes
                 host, _, port = address.rpartition(":")
                 socket.create_connection((host, int(port)), 10).close()
-            ray.init(
-                address=address,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                include_dashboard=False,
-            )
+            quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+            ray.init(address, include_dashboard=False, **quiet)
         except (OSError, RuntimeError, ValueError) as error:
             raise ValueError(
                 f"Expected a cluster of Ray at {address or 'this machine'}; it can't be reached "
                 f"({reason(error)}): start one, or leave out --address."
             ) from error
-    every = [replace(unit, root=os.getcwd()) for unit in units]
-    seen = set[tuple[int, int]]()
     context = ray.data.DataContext.get_current()
     context.target_max_block_size = 1  # each result comes as soon as it is there
     context.max_errored_blocks = -1  # as what is missing is seen below
     context.enable_progress_bars = False
-    there = ray.cluster_resources()
-    gpus = there.get("GPU", 0)
-    count = max(min(int(gpus or there.get("CPU", 1)), len(every)), 1)
-    shared = ray.put(worker.on("cpu"))  # once on each machine
-    pictures = ray.data.from_items(
-        [{"unit": unit} for unit in every], override_num_blocks=max(len(every), 1)
-    )
-    found = pictures.map_batches(
+    there, every = ray.cluster_resources(), list(units)
+    gpus = int(there.get("GPU", 0))
+    count = max(min(gpus or int(there.get("CPU", 1)), len(every)), 1)
+    blocks = max(min(len(every), BLOCKS * count), len(every) // PICTURES, 1)
+    found = ray.data.from_items(
+        [{"unit": one} for one in every], override_num_blocks=blocks
+    ).map_batches(
         _RayWorker,
-        fn_constructor_args=(shared,),
+        fn_constructor_args=(ray.put(worker.ready("cpu")), os.getcwd()),  # once on each machine
         batch_size=1,
         batch_format="numpy",
         compute=ray.data.ActorPoolStrategy(min_size=1, initial_size=count),
@@ -274,41 +199,27 @@ def by_ray(worker: Worker, units: Iterable[Unit], address: str | None) -> Iterat
         max_restarts=-1,
         max_task_retries=TRIES,
     )
+    seen = set[tuple[int, int]]()
     for row in found.iter_rows():
-        made = _made(row["made"], row["files"])
+        made = row["made"]
         if made.place not in seen:  # which a retry has made again
             seen.add(made.place)
             yield made
-    left = (item for unit in every for item in unit.items() if item.place not in seen)
+    left = (given for given in chain.from_iterable(every) if given.place not in seen)
     yield from by_processes(worker, left, 1)
 
 
 class _RayWorker:
     """A worker of Ray."""
 
-    def __init__(self, worker: Any) -> None:
+    def __init__(self, worker: Any, folder: str) -> None:
         import ray
 
-        from rgflow.training.optimisation import prepare_machine
-
-        prepare_machine()
-        self._worker: Worker = ray.get(worker).on()
+        os.chdir(folder if os.path.isdir(folder) else tempfile.mkdtemp())  # for relative paths
+        self._worker: Worker = ray.get(worker).ready()
 
     def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        for unit in batch["unit"]:
-            for item in unit.items():
-                made = self._worker(item)
-                about = asdict(replace(made, files=[]))
-                about["files"] = [str(path) for path, _ in made.files]
-                yield {
-                    "made": [json.dumps(about)],
-                    "files": [[content for _, content in made.files]],
-                }
-
-
-def _made(about: str, contents: Iterable[bytes]) -> Made:
-    """A result that has come from another machine."""
-    values = json_in(about)
-    paths = map(Path, values["files"])
-    files = list(zip(paths, contents, strict=True))
-    return Made(**values | {"files": files, "place": tuple(values["place"])})
+        for given in chain.from_iterable(batch["unit"]):
+            made = np.empty(1, dtype=object)
+            made[0] = self._worker(given)
+            yield {"made": made}

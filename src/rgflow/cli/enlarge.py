@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from jsonargparse import Namespace
 
-    from rgflow.cli.engines import Given
     from rgflow.flow import Flow
+    from rgflow.photographs.collections import Given
 
 MAX_RESULT = 250_000_000
 """Maximum number of pixels of a result, unless --limit is higher: 3 GB of memory."""
@@ -99,7 +99,7 @@ def run(arguments: Sequence[str]) -> None:
 
     results = outputs(settings, pictures.groups, trained.fingerprint(flow))
     with results.guarded():
-        collecting.results(settings, results, pictures, Enlarge(flow, settings, keep), names)
+        collecting.each(settings, results, pictures, Enlarge(flow, settings, keep), names)
 
 
 @dataclass(frozen=True)
@@ -130,9 +130,10 @@ class Enlarge:
         """
         import torch
 
+        from rgflow.cli.collecting import save
         from rgflow.photographs.denoising import denoise
         from rgflow.photographs.enlarging import enlarge
-        from rgflow.photographs.pictures import MAX_PIXELS, encoded, named, read
+        from rgflow.photographs.pictures import MAX_PIXELS, read
 
         settings, source, kept = self.settings, given.source, given.kept
         assert source is not None
@@ -172,8 +173,8 @@ class Enlarge:
             out = picture.enlarged(large.cpu().numpy(), averages=averages)
             for note in out.notes:
                 say(f"{path.name}: {note}.")
-            target = named(out.image, source.out(f"*{path.suffix}"))
-            content = encoded(out.image, target)
-        say(f"{path.name}: {width}×{height} pixels; see {target.name} in {target.parent}.")
-        row = {"width": width, "height": height, "result": target.name}
-        return Made(row, [(target, content)])
+            made = Made({"width": width, "height": height})
+            name = save(made, out.image, source.out(f"*{path.suffix}"))
+        say(f"{path.name}: {width}×{height} pixels; see {name} in {source.folder}.")
+        made.row["result"] = name
+        return made

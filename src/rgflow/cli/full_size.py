@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from jsonargparse import Namespace
     from torch import Tensor
 
-    from rgflow.cli.engines import Given
     from rgflow.model import RGFlow
     from rgflow.outputs import Source
+    from rgflow.photographs.collections import Given
     from rgflow.photographs.pictures import Picture
     from rgflow.trained import Model
 
@@ -47,13 +47,11 @@ class Photograph:
 
     def save(self, pixels: Tensor, name: str) -> None:
         """Write the picture with other pixels, uint8 [C, H, W], in its own size and mode."""
-        from rgflow.photographs.pictures import encoded, named
+        from rgflow.cli.collecting import save
 
         changed = (pixels != self.image).any(0).numpy()
         image = self.picture.replaced(pixels.numpy(), changed)
-        out = self.source.out(f"*-{name}{self.source.path.suffix}")
-        out = named(image, out)
-        self.made.files.append((out, encoded(image, out)))
+        save(self.made, image, self.source.out(f"*-{name}{self.source.path.suffix}"))
 
     @property
     def written(self) -> list[Path]:
@@ -123,4 +121,4 @@ def each(
 
     results = outputs(settings, groups, trained.fingerprint(model.flow), own=model.pictures)
     with results.guarded():
-        collecting.results(settings, results, Collection(groups, {}, {}), change, patterns)
+        collecting.each(settings, results, Collection(groups), change, patterns)

@@ -10,6 +10,7 @@ from rgflow.files import expanded, remove
 from rgflow.text import many, reporting, say
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from jsonargparse import Namespace
@@ -47,7 +48,7 @@ def mask_of(settings: Namespace, number: int) -> list[Path]:
     return [expanded(files[number % len(files)])] if files else []
 
 
-def given(settings: Namespace, masks: list[Path], size: tuple[int, int]) -> Mask:
+def given(settings: Namespace, masks: Sequence[Path], size: tuple[int, int]) -> Mask:
     """The region of a picture, [H, W], by a box or the file of a mask."""
     from rgflow.lattice import Sites
     from rgflow.photographs.pictures import read_mask

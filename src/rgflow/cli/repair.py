@@ -16,12 +16,11 @@ from rgflow.text import bars, many, say, share_bar
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
-    from PIL import Image
     from torch import Tensor
 
     from rgflow.cells import Mask
-    from rgflow.cli.engines import Given
     from rgflow.flow import Flow
+    from rgflow.photographs.collections import Given
     from rgflow.photographs.pictures import Picture
 
 
@@ -97,7 +96,7 @@ def run(arguments: Sequence[str]) -> None:
     results = outputs(settings, pictures.groups, trained.fingerprint(flow))
     with results.guarded():
         work = Repair(flow, settings, examples, keep)
-        collecting.results(settings, results, pictures, work, names)
+        collecting.each(settings, results, pictures, work, names)
 
 
 @dataclass(frozen=True)
@@ -122,6 +121,7 @@ class Repair:
         Raises:
             ValueError: If it can't be read, or the damage can't be repaired.
         """
+        from rgflow.cli.collecting import save
         from rgflow.photographs.examples import damaged
         from rgflow.photographs.pictures import MAX_PIXELS, read
 
@@ -129,32 +129,25 @@ class Repair:
         assert given.source is not None
         if which := self.examples.get(given.name):
             picture = read(damaged(which)[0])
-            self._save(made, given.source.out("damaged-*.png"), picture.image)
+            save(made, picture.image, given.source.out("damaged-*.png"))
         else:
             most_pixels = most(self.settings, MAX_PIXELS)
             picture = read(given.file, self.settings.background, most=most_pixels)
         self._repair(made, given, given.source, picture)
         return made
 
-    def _save(self, made: Made, path: Path, image: Image.Image) -> str:
-        from rgflow.photographs.pictures import encoded
-
-        made.files.append((path, encoded(image, path)))
-        return path.name
-
     def _repair(self, made: Made, given: Given, source: Source, picture: Picture) -> None:
         """Repair a picture; the model that has learned it goes to `keep`."""
         import torch
         from PIL import Image
 
+        from rgflow.cli.collecting import save
         from rgflow.figures.repair import before_after
         from rgflow.photographs.damage import find_damage, seen_through
-        from rgflow.photographs.pictures import named
         from rgflow.photographs.restoring import MAX_COMPLETED_PIXELS
 
         settings, flow = self.settings, self.flow
         start, path = time.perf_counter(), source.path
-        target = named(picture.image, source.out(f"*{path.suffix}"))
         image = torch.from_numpy(picture.pixels(flow.config.channels))
         if given.kept:
             check_space(source.folder, image.nbytes * (3 + settings.completions))
@@ -175,7 +168,7 @@ class Repair:
                     say(f"{path.name}: no damage was found; raise --sensitivity, or use --mask.")
                     return
                 found = Image.fromarray(hole.astype("uint8") * 255)
-                mask = self._save(made, source.out("*-mask.png"), found)
+                mask = save(made, found, source.out("*-mask.png"))
             else:
                 hole = regions.given(settings, given.more, picture.size)
             if settings.completions and hole.sum() > MAX_COMPLETED_PIXELS:
@@ -188,9 +181,9 @@ class Repair:
         if self.keep:
             learned.save_pretrained(self.keep)
         repaired = picture.replaced(whole.cpu().numpy(), hole)
-        written = [self._save(made, target, repaired), *[mask] * searched]
+        written = [save(made, repaired, source.out(f"*{path.suffix}")), *[mask] * searched]
         compared = before_after(image, whole.cpu(), hole)
-        written.append(self._save(made, source.out("*-before-after.png"), compared))
+        written.append(save(made, compared, source.out("*-before-after.png")))
         if settings.completions:
             written += self._draw(made, given, source, picture, image, hole)
         made.row |= {"pixels": int(hole.sum()), "result": str(written[0])}
@@ -200,9 +193,10 @@ class Repair:
             f"{', '.join(written)} in {source.folder}."
         )
         if picture.loss:
+            ending = Path(written[0]).suffix[1:]
             say(
-                f"{path.name} was compressed with loss, so it's written as {target.suffix[1:]}, "
-                "which keeps all other pixels."
+                f"{path.name} was compressed with loss, so it's written as {ending}, which keeps "
+                "all other pixels."
             )
             say("Traces may stay around damage in such files: if so, make the mask a bit wider.")
 
@@ -216,7 +210,7 @@ class Repair:
         hole: Mask,
     ) -> list[str]:
         """Completions that are drawn, each in a file."""
-        from rgflow.photographs.pictures import named
+        from rgflow.cli.collecting import save
         from rgflow.photographs.restoring import completions
 
         settings, written = self.settings, []
@@ -232,6 +226,6 @@ class Repair:
             )
             for number, sample in enumerate(found):
                 drawn = picture.replaced(sample.cpu().numpy(), hole)
-                out = named(drawn, source.out(f"*-{number + 1}{source.path.suffix}"))
-                written.append(self._save(made, out, drawn))
+                name = f"*-{number + 1}{source.path.suffix}"
+                written.append(save(made, drawn, source.out(name)))
         return written

@@ -16,8 +16,8 @@ from rgflow.outputs import Made, Outputs, keeping, lines
 from rgflow.text import Screen, bars, say, table
 
 if TYPE_CHECKING:
-    from rgflow.cli.engines import Given
     from rgflow.flow import Flow
+    from rgflow.photographs.collections import Given
 
 MAX_SHOWN = 30
 """Maximum number of rows in the table on the screen."""
@@ -101,7 +101,7 @@ def run(arguments: Sequence[str]) -> None:
     with results.guarded():
         if out:
             results.check(out)
-        rows = collecting.each(settings, results, pictures, score, key)
+        rows = collecting.each(settings, results, pictures, score, key=key)
         if out:
             write(out, rows)
     _show(rows, codecs, out)

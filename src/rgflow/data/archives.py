@@ -70,6 +70,9 @@ class Archive:
 
     path: Path
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path}  # as what a process has read would be large
+
     def __len__(self) -> int:
         return sum(self._groups) if self._is_parquet else len(self._members)
 

@@ -34,7 +34,7 @@ REPEATED = {"JPEG": rb"\xff\xda\x00[\x06-\x0c][\x01-\x04]", "PNG": rb"iCCP"}
 """How something begins of which 100 bytes, or 16 kB, take long: a pass over a JPEG picture, usually
 one of 10, and a colour profile, of which there may be one."""
 HEIC = re.compile(rb".{4}ftyp(hei[cmsx]|hev[cmsx]|mif1|msf1)", re.DOTALL)
-RAW = re.compile(rb".{4}ftypcrx |FUJIFILM|II(R[OS]|U\0)|II\*\0.{4}CR", re.DOTALL)
+RAW = re.compile(rb".{4}ftypcrx |FUJIFILM|II(R[OS]|U\0)|II\*\0\x10\0{3}CR\x02\0", re.DOTALL)
 RAW_TAGS = (
     rb"\x06\x01\x03\0\x01\0{3}\x23\x80|\x01\x06\0\x03\0{3}\x01\x80\x23"
     rb"|\x12\xc6\x01\0\x04\0{3}|\xc6\x12\0\x01\0{3}\x04"

@@ -118,8 +118,10 @@ def copied(flow: Flow, image: Tensor, hole: Mask, down: int, across: int) -> lis
 def _ways(shifts: list[tuple[int, int]]) -> Iterator[tuple[str, tuple[int, int]]]:
     """In words, and by how many rows and columns the place is shifted."""
     yield "as it is", (0, 0)
-    for one in shifts:
-        yield "blended" + (f", shifted by {one[1]}, {one[0]}" if any(one) else ""), one
+    for down, across in shifts:
+        ways = [(across, "right" if across > 0 else "left"), (down, "down" if down > 0 else "up")]
+        moved = " and ".join(f"{abs(by)} {way}" for by, way in ways if by)
+        yield "blended" + (f", from {moved} of there" if moved else ""), (down, across)
 
 
 def _blended(pixels: Pixels, hole: Mask, down: int, across: int) -> Pixels:

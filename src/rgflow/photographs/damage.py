@@ -14,6 +14,7 @@ Letters in shapes: C channels; H, W rows and columns.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import permutations, product
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -41,6 +42,9 @@ FILLED_ERROR = 14.0
 """Standard error of what fills a hole, in levels; chosen on validation photographs."""
 SENSITIVITY = 0.4
 """Marks fewer than a thousandth of the pixels of undamaged photographs."""
+
+
+T = TypeVar("T", np.uint8, np.int16)
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,25 +133,25 @@ def seen_through(image: Tensor, hole: Mask, filled: Tensor) -> Tensor:
 
 def _by_shapes(image: NDArray[np.uint8], probability: NDArray[np.float32]) -> NDArray[np.float32]:
     """Probabilities [H, W] where sharp shapes of one colour of an image [C, H, W] share theirs."""
-    colours = np.zeros(image.shape[1:], dtype=int)
+    colours = np.zeros(image.shape[1:], dtype=np.int32)
     for channel in image:
-        colours = colours << 8 | channel
+        colours <<= 8
+        colours |= channel
     names = label(colours, background=-1, connectivity=2)
+    large = np.bincount(names.ravel()) >= MIN_SHAPE_PIXELS
+    names = (np.cumsum(large, dtype=np.int32) * large)[names]  # 0 for all that are small
     sizes = np.bincount(names.ravel())
     edges, sharp = np.zeros((2, len(sizes)), dtype=int)
     for axis, (own, other) in product((1, 2), permutations((slice(None, -1), slice(1, None)))):
         (inside, own_levels), (beside, other_levels) = (
-            (
-                np.moveaxis(names, axis - 1, 0)[of],
-                np.moveaxis(image, axis, 1)[:, of].astype(np.int16),
-            )
+            (np.moveaxis(names, axis - 1, 0)[of], np.moveaxis(image, axis, 1)[:, of])
             for of in (own, other)
         )
         end = inside != beside
-        step = np.abs(own_levels - other_levels).max(0) > EDGE_CONTRAST
+        step = _apart(own_levels, other_levels) > EDGE_CONTRAST
         edges += np.bincount(inside[end], minlength=len(sizes))
         sharp += np.bincount(inside[end & step], minlength=len(sizes))
-    fits = (sizes >= MIN_SHAPE_PIXELS) & (sharp >= MIN_SHARP_SHARE * edges)
+    fits = (np.arange(len(sizes)) > 0) & (sharp >= MIN_SHARP_SHARE * edges)
     fits &= (sizes <= MAX_SHAPE_SHARE * names.size) | (sizes <= MAX_THICKNESS * edges)
     if fits[names].mean() > MAX_SHAPES:
         return probability
@@ -160,16 +164,15 @@ def _alone(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     """How probably pixels [H, W] are dead, by their mean difference from the four neighbours that
     are most like them (Garnett et al. 2005, doi 10.1109/TIP.2005.857261), beside the second largest
     that a neighbour has."""
-    levels = image.astype(np.int16)
-    four = np.full((4, *image.shape[1:]), 255, dtype=np.int16)
-    for beside in _neighbours(levels):
-        difference = np.abs(levels - beside).max(0)
+    four = np.full((4, *image.shape[1:]), 255, dtype=np.uint8)
+    for beside in _neighbours(image):
+        difference = _apart(image, beside)
         for smaller in four:
             smaller[:], difference = (
                 np.minimum(smaller, difference),
                 np.maximum(smaller, difference),
             )
-    own = four.sum(0) // 4
+    own = four.sum(0, dtype=np.int16) // 4
     most, second = np.zeros((2, *own.shape), dtype=np.int16)
     for beside in _neighbours(own):
         most, second = np.maximum(most, beside), np.maximum(second, np.minimum(most, beside))
@@ -177,7 +180,12 @@ def _alone(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.asarray(odds / (1 + odds), np.float32)
 
 
-def _neighbours(x: NDArray[np.int16]) -> Iterator[NDArray[np.int16]]:
+def _apart(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The largest difference of a channel between pixels [C, ...]."""
+    return np.asarray((np.maximum(one, other) - np.minimum(one, other)).max(0))
+
+
+def _neighbours(x: NDArray[T]) -> Iterator[NDArray[T]]:
     """The eight neighbours of all pixels [..., H, W]; beyond the edge are those before it."""
     wide = np.pad(x, [(0, 0)] * (x.ndim - 2) + [(1, 1), (1, 1)], mode="symmetric")
     for i, j in product(range(3), range(3)):

@@ -188,7 +188,12 @@ def probabilities(
     found = np.empty(image.shape[1:], dtype=np.float32)
     for part, probability, _, _ in examine(image, progress=progress):
         found[part] = probability.numpy()
-    return np.asarray(expit(evidence(found) @ detector().calibration.numpy()), np.float32)
+    out = np.empty_like(found)
+    for top in range(0, len(found), AROUND):  # at a time, for memory
+        first, end = max(top - AROUND, 0), min(top + AROUND, len(found))
+        near = evidence(found[first : end + AROUND])[top - first : end - first]
+        out[top:end] = expit(near @ detector().calibration.numpy())
+    return out
 
 
 def evidence(probability: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -10,7 +10,6 @@ from rgflow.app.page import (
     Page,
     level_sliders,
     level_updates,
-    per_level,
     seed_field,
     seed_from,
     slider,
@@ -79,7 +78,7 @@ class Sample(Panel):
             values: Temperatures of the sliders.
         """
         first = seed_from(seed)
-        temperature = per_level(work, values)
+        temperature = list(map(float, values[: work.opened.flow.levels]))
         same = temperature[0] if len(set(temperature)) == 1 else temperature
         work.sample(range(first, first + int(count)), same)
         return seed_from(first + count)

@@ -48,11 +48,10 @@ window.rgflow = {
     ...Object.assign({}, ...PANELS),
   },
   explain(target) {
-    for (let one = target; one && one !== document.body; one = one.parentElement) {
-      const found = this.help[one.id] ?? this.help[one.id.replace(/\d+$/, "#")];
-      if (found) { document.getElementById("help").textContent = found; return; }
-    }
-    document.getElementById("help").textContent = "";
+    let found = "";
+    for (let one = target; !found && one && one !== document.body; one = one.parentElement)
+      found = this.help[one.id] ?? this.help[one.id.replace(/\d+$/, "#")] ?? "";
+    document.getElementById("help")?.replaceChildren(found);   // which comes after the header
   },
 };
 // The server has answered for the first time: from now on the page has a stream that stays open.

@@ -230,11 +230,6 @@ const shut = one => {
   });
 };
 
-function sending(file) {
-  if (file.size > MAX_BYTES) throw new Error(`Expected a file of at most ${MAX_BYTES / 1e6} MB; ${file.name} has ${megabytes(file.size)}: make it smaller first.`);
-  const form = new FormData(); form.append("file", file);
-  return { method: "POST", body: form };
-}
 const megabytes = bytes => bytes < 1e5 ? `${Math.max(Math.round(bytes / 1e3), 1)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
 
 const upload = files => doing(`Opening ${files.length === 1 ? files[0].name : count(files.length, "picture")}…`, async () => {
@@ -242,14 +237,18 @@ const upload = files => doing(`Opening ${files.length === 1 ? files[0].name : co
   let found = null;
   for (const [number, file] of files.entries()) {
     if (files.length > 1) say(`Opening ${file.name}, ${number + 1} of ${files.length}…`);
-    try { found = await (await ask("photographs", sending(file))).json(); } catch (error) {
+    try {
+      if (file.size > MAX_BYTES) throw new Error(`Expected a file of at most ${MAX_BYTES / 1e6} MB; ${file.name} has ${megabytes(file.size)}: make it smaller first.`);
+      const body = new FormData(); body.append("file", file);
+      found = await (await ask("photographs", { method: "POST", body })).json();
+    } catch (error) {
       if (error instanceof Stopped || error instanceof Lost) throw error;
       wrong.push(error.message);
     }
   }
   if (found) await show(found);
   if (wrong.length) throw new Error(wrong.length === 1 ? wrong[0] : `${wrong.length} of ${files.length} files weren't opened. The first: ${wrong[0]}`);
-  say(`${files.length === 1 ? `${found.name} is` : `${files.length} pictures are`} open${found.notes ? `: ${found.notes}` : ""}. Mark the damage, or press Find damage.`);
+  say(`${files.length === 1 ? `${found.name} is open` : `${files.length} pictures were opened`}${found.notes ? `: ${found.notes}` : ""}. Mark the damage, or press Find damage.`);
 }, true);
 
 const example = name => doing(`Opening ${name}…`, async () => {

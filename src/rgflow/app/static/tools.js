@@ -136,7 +136,7 @@ $("mask").onchange = event => {
 
 // Draws at full size, side by side, to choose from.
 let choosing = null;   // what draws them
-const drawing = (what, more = {}, words = (number, { draft }) => `Draw ${number + 1}${draft ? ", a draft" : ""}`) => doing("Drawing…", async () => {
+const drawing = (what, more = {}, words = number => `Draw ${number + 1}`) => doing("Drawing…", async () => {
   const region = await marked(48), of = photo;
   let shown = [];
   see(0); $("drawn").replaceChildren(); choosing = job;
@@ -154,17 +154,19 @@ const drawing = (what, more = {}, words = (number, { draft }) => `Draw ${number 
   try {
     found = await working(what, { ...region, ...more, seed: Math.floor(Math.random() * 1e9), count: 3 }, async line => {
       if (!line.drawn) return;
+      const first = !shown.length;
       if (shown[0]?.draft) { shown = []; $("drawn").replaceChildren(); }
       const image = await decoded(line.drawn), button = document.createElement("button"), one = document.createElement("canvas"), pen = one.getContext("2d"), label = document.createElement("span");
       one.width = image.width; one.height = image.height;
       shown.push({ pen, data: pixelsOf(image), draft: line.draft });
-      one.role = "img"; one.ariaLabel = label.textContent = words(shown.length - 1, line); button.append(one, label);
-      button.onclick = () => using(line.number, of);
+      one.role = "img"; one.ariaLabel = label.textContent = line.draft ? "A draft, being refined" : words(line.number, line); button.append(one, label);
+      button.disabled = line.draft; button.onclick = () => using(line.number, of);
       $("drawn").append(button); compared();
-      if (!line.number) $("choices").showModal();   // a choice closes it, though others may still come
+      if (first) $("choices").showModal();   // a choice closes it, though others may still come
     });
-  } catch (error) { if (!(error instanceof Stopped && shown.length)) throw error; end = "Stopped. "; }
-  say(`${end}${found ? `Drawn in ${found.seconds.toFixed(1)} s: choose` : "Choose"} one to use it.`);
+  } catch (error) { if (!(error instanceof Stopped && shown.length)) { $("choices").close(); throw error; } end = "Stopped. "; }
+  if (!$("choices").open) say("None is used.");
+  else say(`${end}${found ? `Drawn in ${found.seconds.toFixed(1)} s: choose` : "Choose"} one to use it.`);
 });
 async function using(number, of) {   // also while others are drawn
   $("choices").close();
@@ -178,7 +180,7 @@ async function using(number, of) {   // also while others are drawn
   });
 }
 $("none").onclick = () => $("choices").close();
-$("choices").onclose = () => { if (busy() && job === choosing) job.stop(); };
+$("choices").onclose = () => { if (!busy()) say("None is used."); else if (job === choosing) job.stop(); };
 $("complete").onclick = () => drawing("complete");
 $("redraw").onclick = () => drawing("redraw", { levels: Number($("levels").value), temperature: Number($("temperature").value) });
 $("copy").onclick = async () => {
@@ -383,7 +385,7 @@ const KEYS = [   // what they do, their names, and which they are; those of the 
   ["save at full size", "Ctrl+S", { "^s": press("save") }],
   ["undo; redo", "Ctrl+Z; Ctrl+Y or Ctrl+Shift+Z", { "^z": () => travel(-1), "^y": () => travel(1), "^Z": () => travel(1) }],
   ["repair what is marked", "Ctrl+Enter", { "^Enter": press("repair") }],
-  ["stop, cancel a stroke", "Esc", { Escape: () => { if (line) lift(false); else if (busy()) job.stop(); } }],
+  ["stop; cancel a stroke, or copying", "Esc", { Escape: () => { if (line) lift(false); else if (busy()) job.stop(); else if (tool() === "source") pick("brush"); } }],
   ["find damage", "F", { f: press("find") }],
   ["next mark; previous; unmark this one", "N; P; Delete", { n: press("next"), p: press("back"), Delete: press("drop-find") }],
   ["move, brush, line, rectangle, lasso", "V, B, L, R, O", { v: () => pick("move"), b: () => pick("brush"), l: () => pick("line"), r: () => pick("rectangle"), o: () => pick("lasso") }],
