@@ -166,6 +166,7 @@ def _estimate(
     levels: Sequence[Level], function: Callable[..., Any], of: Sequence[Series]
 ) -> tuple[float, list[float]]:
     """A function of means, and its error due to the samples of every level."""
+    assert levels[0].log_weights is not None
     weights, having = _weights(levels[0].log_weights), np.cumsum([one.fields for one in levels])
     fine, adds = [], []
     for series in of:
@@ -174,8 +175,8 @@ def _estimate(
         # samples than its control variate ⟨O_(h+1)⟩.
         added, factor = [0 * one[0] for one in values], 1.0
         for h in range(len(levels) - 1):
-            both = [np.concatenate([values[g][k - g] for g in range(h + 1)]) for k in (h, h + 1)]
-            factor *= _slope(*both, np.ones(having[h]) if h else weights)
+            y, c = (np.concatenate([values[g][k - g] for g in range(h + 1)]) for k in (h, h + 1))
+            factor *= _slope(y, c, np.ones(having[h]) if h else weights)
             for g in range(h + 2):
                 share = 1 / having[h + 1] - (1 / having[h] if g <= h else 0)
                 added[g] = added[g] + factor * levels[g].fields * share * values[g][h + 1 - g]
