@@ -70,8 +70,8 @@ def decimated(temperature: float) -> Array:
         K₁, K₂ and K₄, [3].
 
     Example:
-        >>> decimated(1000.0).round(4).tolist()  # of spins that hardly know one another
-        [0.0, 0.0, 0.0]
+        >>> decimated(2.269185).round(3).tolist()
+        [0.289, 0.098, -0.036]
     """
     p = _of_every_second(temperature)
     bits = np.arange(2**16)[:, None] >> np.arange(15, -1, -1) & 1
