@@ -25,7 +25,9 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from importlib.util import find_spec
+from operator import truediv
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -38,6 +40,8 @@ from rgflow.training.run import git_state, processor
 ROOT = Path(__file__).parents[1]
 RECORD = ".rgflow.jsonl"
 DOLLARS = {"2 cores": 0.085, "64 cores": 2.72, "8 cores and a GPU": 1.20}
+ROUNDS = 3
+"""How often speeds are measured."""
 CORES = {"2 cores": 2, "64 cores": 64, "8 cores and a GPU": 8}
 """Prices an hour, assumed, and cores of three kinds of machine; change them to your own."""
 
@@ -142,34 +146,42 @@ def memory_of(processes: Sequence[int]) -> float:
 
 
 def speed(settings: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Megapixels per second of one worker and two."""
-    pictures = photographs(folder / "pictures", settings.pictures, settings.megapixels)
-    found, tables = dict[str, Any](), []
-    for engine in ("processes", "ray"):
-        for count in (1, 2):
-            if engine == "ray" and not find_spec("ray"):
-                continue
+    """Megapixels per second of one worker and two, in turns, as machines aren't always as fast."""
+    count = -(-settings.pictures // ROUNDS)
+    pictures = photographs(folder / "pictures", count, settings.megapixels)
+    ways = [(engine, workers) for engine in ("processes", "ray") for workers in (1, 2)]
+    ways = [way for way in ways if way[0] == "processes" or find_spec("ray")]
+    seconds, tables = {way: list[float]() for way in ways}, set[bytes]()
+    for turn in range(ROUNDS):
+        for engine, workers in ways:
             with ExitStack() as stack:
-                cluster = stack.enter_context(Cluster(count)) if engine == "ray" else None
-                table = folder / f"{engine}-{count}.csv"
-                more = ["--processes", count] if engine == "processes" else []
+                cluster = stack.enter_context(Cluster(workers)) if engine == "ray" else None
+                table = folder / f"{engine}-{workers}-{turn}.csv"
+                more = ["--processes", workers] if engine == "processes" else []
                 words = ["score", pictures, "--out", table, *more]
-                start = time.perf_counter()
                 process = begin(words, cluster.nodes.address if cluster else "")
                 times = times_of(process, Path(f"{table}.parts", RECORD))
                 assert not process.returncode, process.communicate()
-                whole = time.perf_counter() - start
-            tables.append(table.read_bytes())
-            rate = settings.megapixels * (len(times) - count) / (times[-1] - times[count - 1])
-            found[f"{engine} {count}"] = {"seconds": whole, "megapixels_per_second": rate}
-            print(engine, count, found[f"{engine} {count}"], flush=True)
-    assert len(set(tables)) == 1, "Expected the same table of all workers; got several."
-    pace = {name: one["megapixels_per_second"] for name, one in found.items()}
-    found["two over one, processes"] = pace["processes 2"] / pace["processes 1"]
-    if "ray 1" in pace:
-        found["two over one, ray"] = pace["ray 2"] / pace["ray 1"]
-        found["overhead of ray on one worker"] = pace["processes 1"] / pace["ray 1"] - 1
-    return found | {"pictures": settings.pictures, "megapixels": settings.megapixels}
+            tables.add(table.read_bytes())
+            each = (times[-1] - times[workers - 1]) / (len(times) - workers)
+            seconds[engine, workers].append(each / settings.megapixels)
+            print(turn, engine, workers, f"{1 / each:.3f} pictures per second", flush=True)
+    assert len(tables) == 1, "Expected the same table of all workers; got several."
+    pace = {way: 1 / median(found) for way, found in seconds.items()}
+    found: dict[str, Any] = {
+        f"{engine} {workers}": {
+            "megapixels_per_second": pace[engine, workers],
+            "rounds": [1 / one for one in seconds[engine, workers]],
+        }
+        for engine, workers in ways
+    }
+    for engine in dict.fromkeys(engine for engine, _ in ways):
+        ratios = map(truediv, seconds[engine, 1], seconds[engine, 2])
+        found[f"two over one, {engine}"] = median(ratios)
+    if ("ray", 1) in ways:
+        ratios = map(truediv, seconds["ray", 1], seconds["processes", 1])
+        found["overhead of ray on one worker"] = median(ratios) - 1
+    return found | {"pictures": count, "megapixels": settings.megapixels}
 
 
 def jobs(settings: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -305,7 +317,8 @@ def kills(settings: argparse.Namespace, folder: Path) -> dict[str, Any]:
         process = begin(["score", pictures, "--out", table], address)
         while rows_in(record) < 4:
             time.sleep(0.01)
-        cluster.nodes.remove_node(cluster.nodes.worker_nodes.pop(), allow_graceful=False)
+        node = next(iter(cluster.nodes.worker_nodes))
+        cluster.nodes.remove_node(node, allow_graceful=False)
         ended("ray, a node killed", process, table)
     return found
 
