@@ -106,7 +106,8 @@ def sampled(
 
 
 def graded(images: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
-    """The images of levels, the lowest first, as far as they have two rows and columns."""
+    """The images of levels, each [N, C, rows, columns], the lowest first, as far as they have two
+    rows and columns."""
     return [x for x in images if min(x.shape[2:]) > 1]
 
 

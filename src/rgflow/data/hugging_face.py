@@ -77,18 +77,18 @@ def sets(
         FileNotFoundError: If there is no such file or folder, and nothing may be downloaded.
         ValueError: If `datasets` isn't installed, or can't read the set.
     """
-    check_installed("datasets", "which hf: needs", "hf")
-    import datasets
-
-    datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False  # else every opening calls a server
-    if not (progress and sys.stderr.isatty()):
-        datasets.disable_progress_bars()
     path = located(name)
     if not path.exists() and not download:
         raise FileNotFoundError(
             f"Expected a file or folder after hf:; {name} isn't there: check the path, or allow a "
             f"set of that name to be read from the hub with the option download."
         )
+    check_installed("datasets", "which hf: needs", "hf")
+    import datasets
+
+    datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False  # else every opening calls a server
+    if not (progress and sys.stderr.isatty()):
+        datasets.disable_progress_bars()
     options = {"streaming": True} if stream else {"cache_dir": str(cache_folder() / "hf")}
     try:
         if path.is_file():
