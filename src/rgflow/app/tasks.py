@@ -51,7 +51,7 @@ SITE_UNIT = 64
 MAX_SHOWN, MAX_PARTS = 2048, 1000
 """Longer edge in pixels of the pictures of what was drawn, and separate marks that are listed."""
 LEAST_SHOWN = 2
-"""Smallest probability of damage that the page is told, in 255ths."""
+"""Smallest probability of damage that the page gets, in 255ths."""
 SURPRISE_STEPS = 4
 """Grey levels of the map of surprise for a nat."""
 
