@@ -113,7 +113,7 @@ def graded(images: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
 
 def counts(levels: Sequence[Moments], log_weights: Array) -> list[int]:
     """How many samples to draw of every level alone and those above, for the least error of the
-    susceptibility in a given time, of which level h is taken to need 4^−h.
+    susceptibility in a given time; a field of level h is taken to need 4^−h of it.
 
     Args:
         levels: Moments of the fields of every level, of the same samples of level 0.
