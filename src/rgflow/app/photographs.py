@@ -27,9 +27,8 @@ from rgflow.app.flows import Flows
 from rgflow.app.jobs import Jobs
 from rgflow.app.page import header, static
 from rgflow.app.project import Photo
-from rgflow.app.regions import Region
 from rgflow.app.saving import lossy
-from rgflow.app.tasks import MAX_PIXELS, OF_AVERAGES, TASKS, Task
+from rgflow.app.tasks import MAX_PIXELS, OF_AVERAGES, TASKS, Region, Task
 from rgflow.photographs import examples
 from rgflow.photographs.damage import SENSITIVITY
 from rgflow.photographs.pictures import image_of, read

@@ -14,6 +14,7 @@ from rgflow import latents
 from rgflow.analysis.fields import ReceptiveFields
 from rgflow.analysis.traversals import prior_scale
 from rgflow.app import views
+from rgflow.app.data_urls import png_url
 from rgflow.app.page import Page, set_view, slider
 from rgflow.app.panel import Panel
 from rgflow.app.workspace import SAMPLE_TEMPERATURE, Workspace
@@ -249,8 +250,8 @@ def _atlas(found: ReceptiveFields, addresses: Sequence[Address], chosen: Sequenc
         _, i, j, c = one
         title = f"{views.name(one, channels)}: strength {found.strengths[c, i, j]:.2g}"
         field = heat(found.field(one)).permute(1, 2, 0).numpy()
-        caption = views.short(one, channels)
-        items.append(views.item(field, caption, title=title, chosen=one in chosen))
+        shown = {"url": png_url(field), "caption": views.short(one, channels), "title": title}
+        items.append({**shown, "chosen": one in chosen})
     empty = "No latent of this level changes this pixel noticeably: try a coarser level."
     return views.sheet(items, size=64, empty=empty)
 
