@@ -41,8 +41,8 @@ MAX_COMPUTATIONS, MAX_DECODED = 2, 2
 """Computations at a time, and files that are decoded at a time, for memory."""
 TILE = 512
 """Edge of a tile in pixels, as in `marking.js`."""
-MAX_ZOOM = 8
-"""The largest reduction of tiles is 2^8."""
+MAX_ZOOM = 9
+"""The largest reduction of tiles is 2^9."""
 SCRIPTS = ("download.js", "asking.js", "marking.js", "photographs.js", "tools.js")
 
 
