@@ -20,18 +20,19 @@ import torch
 from PIL import Image
 
 from flows import BIJECTORS, OPTIONS, by_day, random_flow
-from rgflow.app import mixing, moving, repairing
+from rgflow.analysis.traversals import prior_scale
 from rgflow.app.bar import opened_picture, save_image, save_latents, take_picture
-from rgflow.app.history import MAX_UNDO
 from rgflow.app.latent_image import sampled
 from rgflow.app.models import ModelStore
 from rgflow.app.page import Page
 from rgflow.app.panel import Panel
-from rgflow.app.panels import PANELS, panels
+from rgflow.app.panels import PANELS, mixing, panels
+from rgflow.app.panels import latents as moving
+from rgflow.app.panels import repair as repairing
 from rgflow.app.server import make_app
 from rgflow.app.sessions import FairLock, SessionStore
 from rgflow.app.views import choice, rgb
-from rgflow.app.workspace import Workspace
+from rgflow.app.workspace import MAX_UNDO, Workspace
 from rgflow.cli import main
 from rgflow.figures import to_bytes
 from rgflow.latents import Latents
@@ -151,7 +152,7 @@ def test_mixtures(work):
         work.change(one)
     work.undo()
     work.undo()
-    mixing.swap(work)
+    mixing.exchange(work)
     assert work.image is second
     assert work.state.second is first
 
@@ -173,7 +174,7 @@ def test_shares_are_of_the_first_image(work):
     mixing.set_shares(work, [0.0] * levels)
     assert work.image is first
     mixing.set_shares(work, [0.5] * levels)
-    mixing.swap(work)
+    mixing.exchange(work)
     assert work.image is second
     assert work.state.second is first
     mixing.set_shares(work, [0.5] * levels)
@@ -282,7 +283,7 @@ def test_a_chain_of_everything(work):
         lambda: moving.zero(work, random.randrange(levels)),
         lambda: moving.redraw(work, random.randrange(levels), 4, 0.6),
         lambda: work.change(mixing.mixtures(work, [[random.random()] * levels])[0]),
-        lambda: mixing.swap(work),
+        lambda: mixing.exchange(work),
         lambda: work.undo(),
     ]
     images = []
@@ -309,7 +310,7 @@ def test_a_preview_is_the_full_decode(work):
     for values in ([0.0, 0.0, 0.0], [3.0, -2.0, 0.5], [-6.0, 6.0, 6.0]):
         z = work.image.latents
         for address, value in zip(work.state.chosen, values, strict=True):
-            z = z.set(address, value * moving.unit(work))
+            z = z.set(address, value * prior_scale(work.opened.flow))
         with torch.no_grad():
             assert torch.equal(moving.preview(work, values), to_bytes(flow.decode(z))[0])
     before = work.revision

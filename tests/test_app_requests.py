@@ -23,7 +23,7 @@ from rgflow.app.flows import Flows
 from rgflow.app.jobs import Jobs, StoppedError
 from rgflow.app.photographs import Photographs
 from rgflow.app.project import Drawn
-from rgflow.app.regions import Region
+from rgflow.app.tasks import Region
 from rgflow.data.patches import photograph
 from rgflow.photographs import damage, enlarging
 from rgflow.photographs.pictures import read

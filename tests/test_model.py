@@ -623,6 +623,49 @@ def test_a_label_changes_densities_and_samples(case):
         random_flow()(random_images(random_flow(), 3), labels)
 
 
+@pytest.mark.parametrize("case", ["affine-trunk", "coarse-to-fine", "window", "positions-cube"])
+def test_several_labels_are_conditions_of_an_exact_density(case, tmp_path):
+    options = {**CASES[case], "channels": 1, "labels": {"hair": 3, "glasses": 4}}
+    flow = random_flow(**options)
+    x, labels = random_images(flow, 1), torch.tensor([[3, 1]])  # glasses, hair
+
+    def log_p(*labels):
+        return flow.log_prob(x, labels=torch.tensor([labels])).item()
+
+    matrix = jacobian(
+        lambda v: flow.encode(v[None], dtype=torch.float64, labels=labels).flat()[0], x[0], flow
+    )
+    z = flow.encode(x, dtype=torch.float64, labels=labels)
+    expected = flow.prior.log_prob(z.flat()).sum() + torch.linalg.slogdet(matrix)[1]
+    assert log_p(3, 1) == pytest.approx(expected.item(), rel=1e-9)
+    assert len({round(log_p(g, h), 6) for g in range(4) for h in range(3)}) == 12
+    torch.testing.assert_close(flow.decode(z, labels=labels), x, rtol=1e-8, atol=1e-8)
+
+    flow.save_pretrained(tmp_path / "model")
+    loaded = load_flow(tmp_path / "model")
+    assert list(loaded.config.labels) == ["glasses", "hair"]  # in whatever order it was given
+    assert torch.equal(loaded.log_prob(x, labels=labels), flow.log_prob(x, labels=labels))
+    for wrong, message in (
+        (None, r"a label for each image, its glasses, hair, whole numbers \[1, 2\] .*got none"),
+        (labels[:, :1], r"whole numbers \[1, 2\] from 0 to 3; got int64 \[1, 1\]"),
+        (labels.flip(1), "labels hair from 0 to 2; the lowest is 3, the highest 3"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            flow.log_prob(x, labels=wrong)
+
+
+def test_one_named_label_is_as_good_as_one_without_a_name():
+    a, b = (random_flow(torch.float32, labels=labels) for labels in (4, {"hair": 4}))
+    x, labels = random_images(a, 3), torch.tensor([0, 3, 1])
+    assert torch.equal(a.log_prob(x, labels=labels), b.log_prob(x, labels=labels[:, None]))
+
+
+@pytest.mark.parametrize("labels", [{"hair": 0}, {"hair": 1.5}, {3: 2}, [4], "hair", -1])
+def test_odd_numbers_of_classes(labels):
+    with pytest.raises(ValueError, match="^Expected .*labels.*; got"):
+        FlowConfig(labels=labels)
+
+
 @pytest.mark.parametrize("geometry", ["blocks", "windows"])
 def test_a_flow_of_another_size(geometry):
     small = random_flow(shared=True, channels=2, geometry=geometry, conditioner="trunk")

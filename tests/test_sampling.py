@@ -97,6 +97,35 @@ def test_files_hold_what_the_flow_decodes(run, tmp_path):
         assert (written == to_bytes(image).permute(1, 2, 0).numpy()).all()
 
 
+def test_samples_of_a_class(tmp_path, capsys):
+    mistakes = {
+        "one": (["3"], [[], ["4"], ["-1"], ["x"], ["1", "2"], ["hair=1"]], "0..3"),
+        "several": (
+            ["hair=2", "glasses=0"],
+            [[], ["hair=2"], ["2"], ["hair=2", "glasses=4"], ["hair=0", "hair=1", "glasses=0"]],
+            "glasses=0..3 hair=0..2",
+        ),
+        "none": ([], [["0"]], "no --label for this flow"),
+    }
+    of = {"one": 4, "several": {"hair": 3, "glasses": 4}, "none": 0}
+    expected = {"one": [3, 3], "several": [[0, 2], [0, 2]]}
+    for name, (given, wrong, wanted) in mistakes.items():
+        flow = random_flow(torch.float32, labels=of[name])
+        flow.save_pretrained(tmp_path / name)
+        label = ["--label", *given] if given else []
+        out = sample(tmp_path / name, tmp_path / f"{name}-pictures", "-n", 2, "--single", *label)
+        labels = torch.tensor(expected[name]) if given else None
+        images = to_bytes(flow.double().decode(flow.draw_each(range(2)), labels=labels))
+        for k, image in enumerate(images):
+            written = np.asarray(Image.open(out / "samples" / f"{k:05d}.png"))
+            assert (written == image.permute(1, 2, 0).numpy()).all()
+        capsys.readouterr()
+        for words in wrong:
+            label = ["--label", *words] if words else []
+            assert main(["sample", str(tmp_path / name), "--out", str(tmp_path), *label]) == 2
+            assert f"{wanted}; got {' '.join(words or ['none'])}." in capsys.readouterr().err
+
+
 def test_grid_and_stages_by_default(run, capsys):
     assert main(["sample", str(run), "-n", "7", "--columns", "7", "--scale", "1"]) == 0
     assert Image.open(run / "pictures/samples.png").size == (7 * 10 + 2, 12)

@@ -730,25 +730,31 @@ def test_an_objective_and_data_fit(settings, message):
         TrainConfig.from_dict(free_field().to_dict() | settings)
 
 
-def test_a_flow_with_labels_learns_them(tmp_path):
+@pytest.mark.parametrize("names", [None, {"noise": 3, "grey": 2}])
+def test_a_flow_with_labels_learns_them(tmp_path, names):
     """From a data set whose class is the grey level, which the label then tells."""
     grey = np.random.default_rng(0).integers(0, 2, 600)
     images = np.repeat(100 * grey.astype(np.uint8) + 50, 3 * 16).reshape(-1, 3, 4, 4)
     images += np.random.default_rng(1).integers(0, 8, images.shape, dtype=np.uint8)
-    data = Images(name="grey", images=images, labels={"class": grey})
+    noise = np.random.default_rng(2).integers(0, 3, 600)
+    known = {"grey_class": grey, "noise_class": noise, "mean": images.mean((1, 2, 3))}
+    data = Images(name="grey", images=images, labels=known if names else {"class": grey})
     config = tiny(steps=60, lr=1e-2)
     model = flow_config(height=4, width=4, m=2, depth=1, hidden=16, blocks=1)
-    config = replace(config, model=replace(model, labels=2), data="cifar10")
+    config = replace(config, model=replace(model, labels=names or 2), data="cifar10")
     run = Run.create(tmp_path / "run")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop.data, "load_for", lambda *a, **k: data)
         train(config, run, progress=False)
     flow = run.flow()
-    x8, labels = torch.from_numpy(images), torch.from_numpy(grey)
-    right, wrong = flow(x8, labels).mean(), flow(x8, 1 - labels).mean()
+    x8 = torch.from_numpy(images)
+    told = [np.stack([one, noise], 1) if names else one for one in (grey, 1 - grey)]
+    right, wrong = (flow(x8, torch.from_numpy(labels)).mean() for labels in told)
     assert right > wrong + 10
     with pytest.raises(ValueError, match="one class label per image.*grey has 0"):
-        _ = Images(name="grey", images=images).classes
+        Images(name="grey", images=images).classes(2)
+    with pytest.raises(ValueError, match="Expected a label of grey to be one of .*; got 'hair'"):
+        data.classes({"hair": 2})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -93,7 +93,7 @@ def evaluate(
         importance: Draws of noise for the importance-weighted bound; 1: no bound.
         subset: Number of images for the bound; 0: no bound.
         batch_size: Images at a time; the result depends on it by rounding only.
-        labels: Of the images, [N], if the flow has labels.
+        labels: Of the images, [N] or [N, K], if the flow has labels.
         progress: Called with the number of likelihoods found so far, and in all.
 
     Raises:

@@ -54,7 +54,7 @@ class Flow(Hierarchy):
     dequantised reals in [0, 256), [N, C, H, W]. With `pixels=None` they are real-valued fields.
     Log-densities are in nats, per unit of those numbers: bits per dimension are −log_prob/(D·ln 2).
     A flow whose config has `labels` needs the label of every image, whole numbers [N], wherever
-    `labels` is an argument.
+    `labels` is an argument; labels with names [N, K], in alphabetical order.
 
     Args:
         config: The architecture.

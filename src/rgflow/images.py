@@ -38,7 +38,8 @@ class ImageSpace(nn.Module):
         self.quantile = Quantile(self.prior, (config.channels, None, None))
         self.pixels = config.pixels.make(config.channels) if config.pixels else None
         self.preprocess = self._make_preprocess()
-        self.labels = nn.Embedding(config.labels, config.label_embedding) if config.labels else None
+        rows = sum(config.classes)  # those of all labels, one after another
+        self.labels = nn.Embedding(rows, config.label_embedding) if rows else None
         self.precision = Precision()
         for module in self.modules():
             if isinstance(getattr(module, "precision", None), Precision):
@@ -127,17 +128,20 @@ class ImageSpace(nn.Module):
         return x.clamp(max=largest(dtype)) if self.pixels else x  # float64 below 256 may round up
 
     def given(self, labels: Tensor | None, images: int) -> Context | None:
-        """What the maps know of every image: its label, embedded. A `ValueError` if labels are
+        """What the maps know of every image: its labels, embedded. A `ValueError` if labels are
         missing or superfluous.
 
         Args:
-            labels: Labels of the images, [N].
+            labels: Labels of the images, [N]; where there are several, [N, K], in the order of
+                their names.
             images: Number of images, N.
         """
-        check_labels(labels, images, self.config.labels)
+        check_labels(labels, images, self.config)
         if labels is None or self.labels is None:
             return None
-        embedding = self.labels(labels.to(self.device).long())
+        classes = torch.tensor(self.config.classes, device=self.device)
+        rows = labels.to(self.device).long().view(images, -1) + classes.cumsum(0) - classes
+        embedding = self.labels(rows).sum(1)
         return Context(embedding[:, :0], embedding)
 
     def refuse_labels(self, what: str) -> None:
@@ -145,7 +149,7 @@ class ImageSpace(nn.Module):
         if self.labels is not None:
             raise ValueError(
                 f"Expected a flow without labels for {what}, which can't be given any yet; got one "
-                f"of {self.labels.num_embeddings}."
+                f"with labels {short(self.config.labels)}."
             )
 
     def from_images(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -194,36 +198,43 @@ def _is_scaled(images: Tensor) -> bool:
     return bool(between.any() and ((levels - levels.round()).abs() <= error).all())
 
 
-def check_labels(labels: Tensor | None, images: int, classes: int) -> None:
-    """Check that every image has a class label, or that none has one if there are no classes.
+def check_labels(labels: Tensor | None, images: int, config: FlowConfig) -> None:
+    """Check that every image has the labels of a flow, or that none has any if the flow has none.
 
     Args:
-        labels: Whole numbers [N].
+        labels: Whole numbers [N], or [N, K] of several labels.
         images: Number of images, N.
-        classes: Number of classes; 0: the flow has no labels.
+        config: Of the flow.
 
     Raises:
-        ValueError: If labels are missing, superfluous or outside 0 to classes − 1.
+        ValueError: If labels are missing, superfluous or no class of the flow.
     """
     if labels is not None and not isinstance(labels, Tensor):
         raise ValueError(
             f"Expected labels as a tensor; got {type(labels).__name__}: use torch.tensor."
         )
-    if not classes:
+    if not config.classes:
         if labels is not None:
             raise ValueError(
                 "Expected no labels, as this flow has none: give them to one of a config with "
                 "labels=NUMBER."
             )
         return
-    if labels is None or labels.shape != (images,) or labels.dtype.is_floating_point:
+    names, of = [""], ""
+    shape = [images]
+    if isinstance(config.labels, dict):
+        names = [f" {name}" for name in config.labels]
+        shape, of = [images, len(names)], f", its{','.join(names)}"
+    if labels is None or list(labels.shape) != shape or labels.dtype.is_floating_point:
         got = "none" if labels is None else f"{name_of(labels.dtype)} {list(labels.shape)}"
         raise ValueError(
-            f"Expected a label for each image, whole numbers [{images}] from 0 to "
-            f"{classes - 1}; got {got}."
+            f"Expected a label for each image{of}, whole numbers {shape} from 0 to "
+            f"{max(config.classes) - 1}; got {got}."
         )
-    if labels.min() < 0 or labels.max() >= classes:
-        raise ValueError(
-            f"Expected labels from 0 to {classes - 1}; the lowest is {labels.min().item()}, the "
-            f"highest {labels.max().item()}."
-        )
+    columns = labels.view(images, -1).T
+    for name, classes, column in zip(names, config.classes, columns, strict=True):
+        if column.min() < 0 or column.max() >= classes:
+            raise ValueError(
+                f"Expected labels{name} from 0 to {classes - 1}; the lowest is "
+                f"{column.min().item()}, the highest {column.max().item()}."
+            )

@@ -353,7 +353,7 @@ class RGFlow(Flow):
     def least_parameters(cls, config: FlowConfig) -> int:
         """As for `Flow`: those of the maps of all layers, and of embeddings."""
         geometry, channels = config.geometry, config.channels
-        total = config.labels * config.label_embedding
+        total = sum(config.classes) * config.label_embedding
         fit = largest_levels(config.height, config.width, geometry)
         levels = config.levels or max(fit, geometry.least_levels)
         for level in range(min(levels, config.shared_from + 1) if config.shared else levels):

@@ -54,7 +54,7 @@ class Density(Protocol):
         ...
 
     def log_prob(self, images: "Tensor", *, labels: "Tensor | None" = None) -> "Tensor":
-        """Log-densities [N] of images or fields [N, C, H, W], with labels [N] if there are any."""
+        """Log-densities [N] of images or fields [N, C, H, W], with labels if there are any."""
         ...
 
     def sample_and_log_prob(
@@ -71,7 +71,7 @@ class Batch:
     Attributes:
         size: Number of images n, or of samples to draw.
         images: Reals in [0, 256), or fields, [n, C, H, W]; none: the objective needs none.
-        labels: Labels of the images, if the flow has labels, [n].
+        labels: Labels of the images, if the flow has labels, [n], or [n, K] of several.
         generator: Source of randomness, which depends on the run's seed and the step alone.
     """
 

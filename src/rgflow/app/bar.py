@@ -85,9 +85,8 @@ def take_picture(work: Workspace, path: str) -> None:
 
 def save_image(work: Workspace) -> str:
     """The current image as a file, with a square for every pixel."""
-    small = picture(work.image.pixels).convert("RGB")
-    size = (small.width * SAVED_SCALE, small.height * SAVED_SCALE)
-    return _file("image.png", small.resize(size, Image.Resampling.NEAREST))
+    squares = work.image.pixels.repeat_interleave(SAVED_SCALE, 1).repeat_interleave(SAVED_SCALE, 2)
+    return _file("image.png", picture(squares).convert("RGB"))
 
 
 def save_latents(work: Workspace) -> str:

@@ -9,7 +9,7 @@ import gradio as gr
 import torch
 from torch import Tensor
 
-from rgflow.app import bar, repairing, views
+from rgflow.app import bar, views
 from rgflow.app.data_urls import png_url
 from rgflow.app.page import Page, set_view
 from rgflow.app.panel import Panel
@@ -69,8 +69,6 @@ def build(sessions: SessionStore, panels: Sequence[Panel]) -> gr.Blocks:
         page.show([page.canvas, status], seen)
         page.show([strip, purpose], lambda work: [coarse_to_fine(work), about(work)])
         page.on(settle.click, lambda work: None)
-        page.on(page.canvas.pick, picked, event=True)
-        page.on(page.canvas.stroke, painted, event=True)
         names = [gr.Textbox(visible="hidden"), gr.Textbox(visible="hidden")]
         here = gr.Textbox(visible="hidden")
 
@@ -95,19 +93,6 @@ def build(sessions: SessionStore, panels: Sequence[Panel]) -> gr.Blocks:
         page.on(here.change, lambda work: work.view.sent.clear())
         page.wire()
     return blocks
-
-
-def picked(work: Workspace, event: gr.EventData) -> None:
-    """Pick a pixel of the image; the one that is picked is put back."""
-    row, column = int(event.row), int(event.column)
-    height, width = work.opened.flow.image_shape[1:]
-    if 0 <= row < height and 0 <= column < width:
-        work.view.pixel = None if work.view.pixel == (row, column) else (row, column)
-
-
-def painted(work: Workspace, event: gr.EventData) -> None:
-    """Take the mask that was painted."""
-    repairing.paint(work, views.unpacked(str(event.mask), work.opened.flow.image_shape[1:]))
 
 
 def about(work: Workspace) -> str:

@@ -9,10 +9,11 @@ Letters in shapes: C channels; H, W rows and columns; h, w those of a part.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+from pydantic import BaseModel, Field
 from scipy.ndimage import (  # type: ignore[attr-defined]  # which are found when it runs
     binary_dilation,
     binary_erosion,
@@ -27,14 +28,12 @@ from rgflow.app.data_urls import mask_from, mask_url, png_url
 from rgflow.app.flows import Flows
 from rgflow.app.jobs import StoppedError, Tell
 from rgflow.app.project import Drawn, Part, Photo, smaller
-from rgflow.app.regions import Region
 from rgflow.app.saving import saved
 from rgflow.app.searching import around, searched, surprises
 from rgflow.cells import Mask
 from rgflow.flow import Flow
-from rgflow.photographs import changing, copying, enlarging, restoring
+from rgflow.photographs import changing, copying, damage, enlarging, restoring
 from rgflow.photographs.adapting import adapt
-from rgflow.photographs.damage import Damage, seen_through
 from rgflow.photographs.pictures import Picture, as_seen
 from rgflow.photographs.restoring import DEEP
 from rgflow.processes import Helpers
@@ -54,6 +53,45 @@ LEAST_SHOWN = 2
 """Smallest probability of damage that the page gets, in 255ths."""
 SURPRISE_STEPS = 4
 """Grey levels of the map of surprise for a nat."""
+
+
+class Region(BaseModel):
+    """A rectangle, by default the whole picture, and settings of what is computed of it.
+
+    Attributes:
+        top: First row.
+        left: First column.
+        height: Rows; all below by default.
+        width: Columns; all to the right by default.
+        mask: What is marked of the rectangle, a data URL; everything by default.
+        temperature: Of detail that is drawn.
+        levels: Number of the finest levels that are drawn anew.
+        zoom: The page shows the picture reduced by 2^zoom.
+        seed: Of the first draw.
+        count: Number of draws.
+        sensitivity: To damage, as for `rgflow.photographs.damage.find_damage`.
+        factor: By which the picture is enlarged.
+        grow: Pixels by which marks grow.
+        seconds: How long each flow learns.
+        down, across: From what is marked to the place to copy from, in rows and columns.
+    """
+
+    top: Annotated[int, Field(ge=0)] = 0
+    left: Annotated[int, Field(ge=0)] = 0
+    height: Annotated[int, Field(ge=1)] | None = None
+    width: Annotated[int, Field(ge=1)] | None = None
+    mask: str | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
+    levels: Annotated[int, Field(ge=1, le=12)] = 2
+    zoom: Annotated[int, Field(ge=0, le=8)] = 0
+    seed: Annotated[int, Field(ge=0, le=2**53)] = 0
+    count: Annotated[int, Field(ge=1, le=6)] = 3
+    sensitivity: Annotated[float, Field(ge=0, le=1)] = damage.SENSITIVITY
+    factor: Literal[2, 4] = 2
+    seconds: Annotated[float, Field(gt=0, le=3600)] = 30
+    grow: Literal[-1, 1] = 1
+    down: Annotated[int, Field(ge=-100_000, le=100_000)] = 0
+    across: Annotated[int, Field(ge=-100_000, le=100_000)] = 0
 
 
 class Crop(NamedTuple):
@@ -175,7 +213,7 @@ def repair(task: Task) -> dict[str, Any]:
 
     try:
         found = task.computed(restoring.restore, image, hole, progress=task.progress, preview=show)
-        found = seen_through(image, hole, found)
+        found = damage.seen_through(image, hole, found)
         step = photo.do("the repair", clears=True, new=drawn(found))
     except Exception:
         if shown:
@@ -195,7 +233,7 @@ def find(task: Task) -> dict[str, Any]:
     return {}
 
 
-def _found(task: Task, progress: Callable[[float], None]) -> Iterator[tuple[slice, Damage]]:
+def _found(task: Task, progress: Callable[[float], None]) -> Iterator[tuple[slice, damage.Damage]]:
     """Rows of strips of the region, and what is damaged in them."""
     return searched(task.photo.now, *task.part, task.region.sensitivity, progress)
 

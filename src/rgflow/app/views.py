@@ -82,13 +82,8 @@ def canvas(
     )
 
 
-def item(picture: NDArray[np.uint8], caption: str, **more: Any) -> dict[str, Any]:
-    """A small picture [H, W, 3] for a sheet."""
-    return {"url": png_url(picture), "caption": caption, **more}
-
-
 def sheet(items: Sequence[dict[str, Any]], *, size: int = 88, empty: str = "") -> str:
-    """Small pictures side by side, as `sheet.js` draws them."""
+    """Small pictures side by side, as `sheet.js` draws them: each has a `url` and a `caption`."""
     return json.dumps({"items": list(items), "size": size, "empty": empty})
 
 
@@ -99,10 +94,11 @@ def images(
     **more: Any,
 ) -> str:
     """Images as a sheet, one of which may be marked."""
-    pairs = zip(found, captions, strict=True)
-    return sheet(
-        [item(rgb(one.pixels), caption, chosen=one is chosen) for one, caption in pairs], **more
-    )
+    items = [
+        {"url": png_url(rgb(one.pixels)), "caption": caption, "chosen": one is chosen}
+        for one, caption in zip(found, captions, strict=True)
+    ]
+    return sheet(items, **more)
 
 
 def choice(event: gr.EventData, things: Sequence[T], captions: Sequence[str]) -> T:

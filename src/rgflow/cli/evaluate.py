@@ -48,11 +48,12 @@ def run(arguments: Sequence[str]) -> None:
 
     model = load_model(settings)
     images = model.images(settings.data, "test", settings.count)
+    classes = images.classes(model.flow.config.labels)
     with reporting() as report:
         result = evaluate(
             model.flow,
             torch.from_numpy(images.images.copy()),
-            labels=torch.from_numpy(images.classes) if model.flow.labels else None,
+            labels=None if classes is None else torch.from_numpy(classes),
             progress=partial(report, "evaluating"),
             **some(settings, "seed", "importance", "subset", "batch_size"),
         )

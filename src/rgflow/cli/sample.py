@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from rgflow.checks import check_whole
 from rgflow.cli.parsing import Parser, parse
 from rgflow.cli.subjects import load_model
+from rgflow.config import FlowConfig
 from rgflow.files import replacing, write_picture, writing
 from rgflow.text import bars, say
 
@@ -31,7 +32,7 @@ def run(arguments: Sequence[str]) -> None:
     options.add_argument("-n", "--number", type=int, default=64, help="number of images")
     options.whole("seed", 0, "seed; image k has seed + k", least=0)
     options.temperature()
-    options.whole("label", None, "class of the images, for a flow with labels", least=0)
+    options.files("label", "number of the class, for a flow with labels; NAME=NUMBER of several")
     options.whole("batch_size", 64, "images at a time")
     options.flag("single", "also write each image to a file of its own, samples/SEED.png")
     options.whole("columns", None, "images per row of the grid; by default the grid is square")
@@ -77,8 +78,10 @@ def run(arguments: Sequence[str]) -> None:
     exact = copy.deepcopy(flow).to(torch.float64)
     height, width = flow.config.geometry.inside or flow.image_shape[1:]
 
+    label = _label(settings.label, flow.config)
+
     def labels(images: int) -> torch.Tensor | None:
-        return None if settings.label is None else torch.full((images,), settings.label)
+        return None if label is None else torch.tensor([label] * images)
 
     batches = [
         seeds[k : k + settings.batch_size] for k in range(0, len(seeds), settings.batch_size)
@@ -121,3 +124,25 @@ def run(arguments: Sequence[str]) -> None:
             f"{write_picture(folder / 'stages.png', stages)}",
         ]
     say(f"{'; '.join(messages)}.")
+
+
+def _label(words: Sequence[str] | None, config: FlowConfig) -> int | list[int] | None:
+    """The class that a flow is told, or those of several labels; none if it has no labels.
+
+    Raises:
+        ValueError: If it isn't one of a label, and of every one.
+    """
+    if not (words or config.classes):
+        return None
+    labels = config.labels if isinstance(config.labels, dict) else {"": config.labels}
+    given = dict(word.rpartition("=")[::2] for word in words or ())
+    if (
+        len(given) == len(words or ())
+        and given.keys() == labels.keys()
+        and all(text.isdecimal() and int(text) < labels[name] for name, text in given.items())
+    ):
+        found = [int(given[name]) for name in labels]
+        return found if isinstance(config.labels, dict) else found[0]
+    options = (f"{name}{'=' if name else ''}0..{n - 1}" for name, n in labels.items())
+    wanted = f"--label {' '.join(options)}" if config.classes else "no --label for this flow"
+    raise ValueError(f"Expected {wanted}; got {' '.join(words or ['none'])}.")

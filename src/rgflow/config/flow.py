@@ -61,10 +61,11 @@ got 'bins'.
     """How many kinds of levels maps tell apart, if levels share their weights: each of the finest
     is a kind, and all others, with the top, are the last, so that larger images have no level of an
     untrained kind. 0: the level isn't an input."""
-    labels: Count = 0
-    """Number of classes, if every image comes with a class label; 0: no labels."""
+    labels: Count | dict[str, Size] = 0
+    """Number of classes, if every image comes with a class label; or, of several labels of the data
+    set, that of each by its name, such as {glasses: 4, hair: 10}; 0: no labels."""
     label_embedding: Size = 16
-    """Size of a learned embedding of the label, an input of all maps."""
+    """Size of learned embeddings of the labels, whose sum is an input of all maps."""
     prior: PriorKind = field(default_factory=LaplacePrior)
     """Distribution of every latent: laplace, gaussian, or a class of your own by its import
     path."""
@@ -87,6 +88,8 @@ got 'bins'.
         return super().from_dict(flow_of_earlier(values))
 
     def __post_init__(self) -> None:
+        if isinstance(self.labels, dict):
+            object.__setattr__(self, "labels", dict(sorted(self.labels.items())))
         for name in ("level_embedding", "shared_from"):
             if getattr(self, name) and not self.shared:
                 raise ValueError(
@@ -155,6 +158,13 @@ got 'bins'.
                 f"Expected depth times blocks to be at most {MAX_BLOCKS} for all levels together; "
                 f"got {deep} times {blocks}."
             )
+
+    @property
+    def classes(self) -> tuple[int, ...]:
+        """The number of classes of every label, by name in alphabetical order."""
+        if isinstance(self.labels, dict):
+            return tuple(self.labels.values())
+        return (self.labels,) if self.labels else ()
 
     @property
     def learns_patches(self) -> bool:

@@ -3,12 +3,15 @@
 Letters in shapes: N images, C channels, H rows (height), W columns (width).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from rgflow.checks import check_name
 
 Array: TypeAlias = NDArray[Any]
 Pixels: TypeAlias = NDArray[np.uint8]
@@ -57,23 +60,37 @@ class Images:
                     f"got shape {list(label.shape)}."
                 )
 
-    @property
-    def classes(self) -> Array:
-        """The class of each image, whole numbers [N]: the only label that is one number.
+    def classes(self, labels: int | Mapping[str, int]) -> Array | None:
+        """The classes of each image that a flow is told.
+
+        Args:
+            labels: As `FlowConfig.labels` has them. The label `hair` may also be called
+                `hair_class` here.
+
+        Returns:
+            Whole numbers [N], or [N, K] where labels have names; none without labels.
 
         Raises:
-            ValueError: If there is none, or there are several.
+            ValueError: If there is no such label, or not exactly one where it has no name.
         """
-        found = [
-            x for x in self.labels.values() if x.ndim == 1 and np.issubdtype(x.dtype, np.integer)
-        ]
-        if len(found) != 1:
+        if not labels:
+            return None
+        known = {
+            name.removesuffix("_class"): x
+            for name, x in self.labels.items()
+            if x.ndim == 1 and np.issubdtype(x.dtype, np.integer)
+        }
+        if isinstance(labels, Mapping):
+            for name in labels:
+                check_name(f"a label of {self.name}", name, known)
+            return np.stack([known[name] for name in labels], 1)
+        if len(known) != 1:
             raise ValueError(
                 f"Expected a data set with exactly one class label per image, as the flow has "
-                f"labels; {self.name} has {len(found)}: use cifar10, or set "
-                f"--model.labels 0."
+                f"labels; {self.name} has {len(known)}: name those that you mean, as in "
+                f"--model.labels '{{hair: 10}}', or set --model.labels 0."
             )
-        return found[0]
+        return next(iter(known.values()))
 
     def __len__(self) -> int:
         return len(self.images)

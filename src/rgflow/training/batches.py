@@ -35,7 +35,7 @@ class Batches:
         dtype: Number format of the result.
         endless: Makes new images, used instead of `images`: from the number of the first one, and
             how many.
-        labels: Labels of the images, [N], if the flow has labels.
+        labels: Labels of the images, [N] or [N, K], if the flow has labels.
 
     Raises:
         ValueError: If the batch can't be shared equally.

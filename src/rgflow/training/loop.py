@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
+from torch import Tensor
 
 from rgflow import data, figures
 from rgflow.architectures import make_flow
@@ -321,8 +322,7 @@ class _Session:
         at_once = self._at_once()
         if self.validation:
             images = torch.from_numpy(self.validation.images.copy())
-            labels = torch.from_numpy(self.validation.classes) if flow.labels else None
-            terms = terms_of(flow, images, labels=labels, batch_size=at_once)
+            terms = terms_of(flow, images, labels=self._labels(len(images)), batch_size=at_once)
             return summary(flow, terms, seed=0), {}
         generator = torch.Generator(flow.device).manual_seed(0)
         batch = Batch(size=config.validate_count, generator=generator)
@@ -332,6 +332,14 @@ class _Session:
         nll, error = mean_and_error(flow.unit(-losses))
         result = replace(summary(flow, terms, seed=0), nll=nll, standard_error=error)
         return result, config.objective.scores(losses)
+
+    def _labels(self, count: int) -> Tensor | None:
+        """Labels of so many images, those for validation over and over, if the flow has any."""
+        held = self.validation
+        found = held.classes(self.trainer.config.model.labels) if held else None
+        return (
+            None if found is None else torch.from_numpy(np.resize(found, (count, *found.shape[1:])))
+        )
 
     def _at_once(self) -> int:
         """Images per batch without gradients: four times as many as a training step holds, which
@@ -345,11 +353,11 @@ class _Session:
             device = flow.device
             z = flow.draw(SAMPLES, generator=torch.Generator(device).manual_seed(0))
             most = self._at_once()
-            classes = torch.arange(SAMPLES, device=device) % max(flow.config.labels, 1)
+            labels = self._labels(SAMPLES)
             parts = [slice(k, k + most) for k in range(0, SAMPLES, most)]
             samples = torch.cat(
                 [
-                    flow.decode(z.select(part), labels=classes[part] if flow.labels else None)
+                    flow.decode(z.select(part), labels=None if labels is None else labels[part])
                     for part in parts
                 ]
             )

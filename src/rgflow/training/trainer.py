@@ -94,7 +94,7 @@ class Trainer:
             world=accelerator.num_processes,
             dtype=getattr(torch, config.dtype),
             endless=_endless(config, accelerator),
-            labels=images.classes if images and flow.labels else None,
+            labels=images.classes(config.model.labels) if images else None,
         )
         self.networks = training_dtype(config.model.compute_dtype)
         self.data = _fingerprint(images) if images else ""

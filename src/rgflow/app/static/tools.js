@@ -216,18 +216,17 @@ function learnt() { $("forget").hidden = !photo.learned; }
 // All open pictures, one after another; what goes wrong with one doesn't stop the others.
 const each = (words, what, region, told) => doing(`${words}…`, async () => {
   const wrong = [], all = [...open];
-  let done = 0;
   for (const [number, one] of all.entries()) {
     const note = $("strip").querySelector(`[data-id="${one.id}"] span`);
-    say(`${words}: ${one.name}, ${number + 1} of ${all.length}…`); note.textContent = "0 %";
+    say(`${words}: ${one.name}, ${number + 1} of ${all.length}…`);
     try {
-      const found = await working(what, region(one), line => { if (line.progress !== undefined) note.textContent = `${Math.round(100 * line.progress)} %`; }, one);
-      note.textContent = `✓ ${count(found.pixels, "pixel")}`; done++;
-    } catch (error) { if (error instanceof Stopped || error instanceof Lost) throw error; note.textContent = "not done"; wrong.push(`${one.name}: ${error.message}`); }
+      await working(what, region(one), line => { if (line.progress !== undefined) note.textContent = `${Math.round(100 * line.progress)} %`; }, one);
+      note.textContent = `✓ ${one.name}`;
+    } catch (error) { note.textContent = `not done: ${one.name}`; if (error instanceof Stopped || error instanceof Lost) throw error; wrong.push(`${one.name}: ${error.message}`); }
   }
   await show(await (await ask(`photographs/${photo.id}`)).json(), false);
-  if (wrong.length) throw new Error(`${done} of ${all.length} are done. ${wrong[0]}`);
-  say(`${count(done, "picture")} ${told}: look at each, then save all as one archive.`);
+  if (wrong.length) throw new Error(`${all.length - wrong.length} of ${all.length} are done. ${wrong[0]}`);
+  say(`${count(all.length, "picture")} ${told}: look at each, then save all as one archive.`);
 });
 $("mend-all").onclick = () => each("Finding and repairing", "mend", () => ({ sensitivity: Number($("sensitivity").value) }), "searched and repaired");
 $("mark-all").onclick = async () => {
