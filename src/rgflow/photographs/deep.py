@@ -35,9 +35,9 @@ def deep(image: Image.Image, lower: Image.Image, kind: str, options: dict[str, A
     values = np.asarray(image).astype(np.uint16) << 8 | np.asarray(lower)
     if kind == "TIFF":
         return _tiff(values, options)
-    small = io.BytesIO()
-    image.crop((0, 0, 1, 1)).save(small, kind, **options)
-    return _png(values, small.getvalue())
+    file = io.BytesIO()  # of a small one, for all but the pixels
+    image.crop((0, 0, 1, 1)).save(file, kind, **options)
+    return _png(values, file.getvalue())
 
 
 def _png(values: NDArray[np.uint16], small: bytes) -> bytes:
