@@ -60,9 +60,10 @@ def run(arguments: Sequence[str]) -> None:
     )
     adapting.add_options(options, None, "; by default 800 steps")
     options.whole("sweeps", 4, "number of times every missing pixel is estimated")
+    options.number("grain", 0.0, "from 0 to 1: how grainy repaired areas are; 1: as around", 0, 1)
     options.whole("completions", 0, "number of possible completions to sample as well", least=0)
     options.whole("particles", 32, "number of particles for --completions", least=2)
-    options.whole("seed", 0, "seed of completions", least=0)
+    options.whole("seed", 0, "seed of completions and of grain", least=0)
     options.word("background", "white", "the colour behind transparent pixels")
     options.limit()
     options.out("repaired", "output folder")
@@ -161,7 +162,7 @@ class Repair:
         from rgflow.figures.repair import before_after
         from rgflow.photographs.damage import find_damage, seen_through
         from rgflow.photographs.infrared import damage_in, read_infrared
-        from rgflow.photographs.restoring import MAX_COMPLETED_PIXELS
+        from rgflow.photographs.restoring import MAX_COMPLETED_PIXELS, grained
 
         settings, flow = self.settings, self.flow
         start, path = time.perf_counter(), source.path
@@ -200,6 +201,9 @@ class Repair:
                 )
         whole, learned = adapting.restored(flow, image, hole, settings, path.name)
         whole = seen_through(image, hole, whole)
+        if settings.grain:
+            generator = given.generator(settings.seed)
+            whole = grained(flow, whole, hole, settings.grain, generator=generator)
         if self.keep:
             learned.save_pretrained(self.keep)
         repaired = picture.replaced(whole.cpu().numpy(), hole)
