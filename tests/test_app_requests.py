@@ -6,6 +6,7 @@ import io
 import json
 import threading
 from itertools import combinations
+from types import SimpleNamespace
 
 import fastapi
 import numpy as np
@@ -19,8 +20,8 @@ from rgflow import load_flow
 from rgflow.app import album, searching, tasks
 from rgflow.app.album import Album
 from rgflow.app.data_urls import mask_url
-from rgflow.app.flows import Flows
 from rgflow.app.jobs import Jobs, StoppedError
+from rgflow.app.models import Flows
 from rgflow.app.photographs import Photographs
 from rgflow.app.project import Drawn
 from rgflow.app.tasks import Region
@@ -303,17 +304,25 @@ def test_strips_are_searched_as_the_whole(monkeypatch):
     assert expected[180:200, 200:230].all()
     monkeypatch.setattr(searching, "STRIP_PIXELS", 1)
     monkeypatch.setattr(searching, "STRIP_UNIT", 64)
+    photo = SimpleNamespace(now=pixels, shape=(300, 400))
+
+    def task(tell, **region):
+        return tasks.Task(flow, None, photo, Region(**region), tell, None)
+
     found, shares = np.zeros_like(expected), []
-    for rows, part in searching.searched(
-        pixels, slice(0, 300), slice(0, 400), damage.SENSITIVITY, shares.append
-    ):
+    for rows, part in tasks._found(task(None), shares.append):
         found[rows] = part.found
     assert shares == sorted(shares)
     assert 0 < shares[0] < shares[-1] == 1
     assert np.array_equal(found, expected)
-    maps = list(searching.surprises(flow, pixels, slice(10, 139), slice(3, 190), 2, shares.append))
-    assert [excess.shape for _, excess in maps] == [(16, 47), (16, 47), (1, 47)]
-    assert maps[1][1][(127 - 74) // 4, (150 - 3) // 4] > 25
+    told = []
+    part = {"top": 10, "left": 3, "height": 129, "width": 187, "zoom": 2}
+    tasks.surprise(task(lambda **what: told.append(what), **part))
+    maps = [one for one in told if "map" in one]
+    assert [decoded(one["map"]).shape for one in maps] == [(16, 47), (16, 47), (1, 47)]
+    assert [(one["top"], one["left"]) for one in maps] == [(10, 3), (74, 3), (138, 3)]
+    nats = decoded(maps[1]["map"])[(127 - 74) // 4, (150 - 3) // 4] / tasks.SURPRISE_STEPS
+    assert nats > 25
 
 
 # ------------------------------------------------------------------------------------- jobs

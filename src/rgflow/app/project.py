@@ -22,7 +22,6 @@ from fastapi import HTTPException
 from numpy.typing import NDArray
 
 from rgflow.app.data_urls import png
-from rgflow.app.saving import Lossy
 from rgflow.cells import Mask
 from rgflow.data.opening import picture_file
 from rgflow.files import replacing, write_json
@@ -60,6 +59,19 @@ class Drawn(NamedTuple):
         """Rows and columns of the region."""
         height, width = self.where.shape
         return slice(self.top, self.top + height), slice(self.left, self.left + width)
+
+
+@dataclass(frozen=True)
+class Lossy:
+    """How a file is compressed with loss.
+
+    Attributes:
+        kind: The format, one of `rgflow.app.saving.ENDINGS`.
+        options: For writing another one like it.
+    """
+
+    kind: str
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

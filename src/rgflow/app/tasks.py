@@ -25,11 +25,11 @@ from torch import Tensor
 
 from rgflow.app.album import Album
 from rgflow.app.data_urls import mask_from, mask_url, png_url
-from rgflow.app.flows import Flows
 from rgflow.app.jobs import StoppedError, Tell
+from rgflow.app.models import Flows
 from rgflow.app.project import Drawn, Part, Photo, smaller
 from rgflow.app.saving import saved
-from rgflow.app.searching import around, searched, surprises
+from rgflow.app.searching import around, strips
 from rgflow.cells import Mask
 from rgflow.flow import Flow
 from rgflow.photographs import changing, copying, damage, enlarging, restoring
@@ -235,7 +235,9 @@ def find(task: Task) -> dict[str, Any]:
 
 def _found(task: Task, progress: Callable[[float], None]) -> Iterator[tuple[slice, damage.Damage]]:
     """Rows of strips of the region, and what is damaged in them."""
-    return searched(task.photo.now, *task.part, task.region.sensitivity, progress)
+    for strip, image, inside, share in strips(task.photo.now, *task.part, progress):
+        found = damage.find_damage(image, sensitivity=task.region.sensitivity, progress=share)
+        yield strip, damage.Damage(found.found[inside], found.probability[inside])
 
 
 def mend(task: Task) -> dict[str, Any]:
@@ -273,12 +275,15 @@ def learn(task: Task) -> dict[str, Any]:
 
 
 def surprise(task: Task) -> dict[str, Any]:
-    """Map how much less likely than usual pixels are, strip by strip."""
-    rows, columns = task.part
-    zoom = task.region.zoom
-    for strip, excess in surprises(task.flow, task.photo.now, rows, columns, zoom, task.progress):
+    """Map how much less likely than usual pixels are: of squares of the zoom, the maximum."""
+    edge = 1 << task.region.zoom
+    for strip, image, inside, share in strips(task.photo.now, *task.part, task.progress):
+        excess = restoring.Around(task.flow, image).excess_map(share).float().numpy()[inside]
+        rest = [(0, -size % edge) for size in excess.shape]
+        excess = np.pad(excess, rest, constant_values=-np.inf)
+        excess = excess.reshape(excess.shape[0] // edge, edge, -1, edge).max((1, 3))
         grey = (SURPRISE_STEPS * excess).clip(0, 255).astype(np.uint8)
-        task.tell(map=png_url(grey), top=strip.start, left=columns.start)
+        task.tell(map=png_url(grey), top=strip.start, left=task.part[1].start)
     return {}
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rgflow.app.data_urls import png_url
-from rgflow.app.latent_image import LatentImage
+from rgflow.app.models import LatentImage
 from rgflow.app.workspace import Workspace
 from rgflow.latents import Address
 from rgflow.lattice import Mask

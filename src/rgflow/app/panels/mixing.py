@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rgflow.analysis.mixing import every_threshold, mix
 from rgflow.app import views
-from rgflow.app.latent_image import LatentImage, sampled
+from rgflow.app.models import LatentImage
 from rgflow.app.page import (
     MAX_LEVELS,
     Page,
@@ -67,7 +67,7 @@ class Mix(Panel):
 
     def draw(self, work: Workspace, seed: float) -> None:
         """Draw a second image."""
-        set_second(work, sampled(work.opened, [seed_from(seed)], SAMPLE_TEMPERATURE)[0])
+        set_second(work, work.opened.sampled([seed_from(seed)], SAMPLE_TEMPERATURE)[0])
 
     def second_images(self, work: Workspace) -> str:
         """The second image and the mixtures at every threshold, to choose from."""

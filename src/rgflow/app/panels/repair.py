@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from rgflow.app import views
-from rgflow.app.latent_image import LatentImage, encoded
+from rgflow.app.models import LatentImage
 from rgflow.app.page import Page, seed_field, seed_from, slider
 from rgflow.app.panel import Panel
 from rgflow.app.workspace import Workspace
@@ -124,7 +124,7 @@ def repair(work: Workspace, seed: int, stopping: Callable[[], bool]) -> None:
             found += list(filled.completions[0].samples)
         if stopping():
             break
-    accept(work, [encoded(work.opened, one, "repaired") for one in found])
+    accept(work, [work.encode(one, "repaired") for one in found])
 
 
 def accept(work: Workspace, completions: Sequence[LatentImage], number: int = 0) -> None:
