@@ -21,7 +21,7 @@ from PIL import Image
 
 from flows import BIJECTORS, OPTIONS, by_day, random_flow
 from rgflow.analysis.traversals import prior_scale
-from rgflow.app.bar import opened_picture, save_image, save_latents, take_picture
+from rgflow.app.layout import opened_picture, save_image, save_latents, take_picture
 from rgflow.app.models import ModelStore
 from rgflow.app.page import Page
 from rgflow.app.panel import Panel

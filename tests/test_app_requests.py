@@ -17,7 +17,7 @@ from PIL import Image
 
 from flows import random_flow
 from rgflow import load_flow
-from rgflow.app import album, searching, tasks
+from rgflow.app import album, project, tasks
 from rgflow.app.album import Album
 from rgflow.app.data_urls import mask_url
 from rgflow.app.jobs import Jobs, StoppedError
@@ -302,8 +302,8 @@ def test_strips_are_searched_as_the_whole(monkeypatch):
     assert expected[:135, :54].mean() < 0.05  # at its edge
     assert expected[100:170, 300:304].all()
     assert expected[180:200, 200:230].all()
-    monkeypatch.setattr(searching, "STRIP_PIXELS", 1)
-    monkeypatch.setattr(searching, "STRIP_UNIT", 64)
+    monkeypatch.setattr(project, "STRIP_PIXELS", 1)
+    monkeypatch.setattr(project, "STRIP_UNIT", 64)
     photo = SimpleNamespace(now=pixels, shape=(300, 400))
 
     def task(tell, **region):

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from zipfile import ZipFile
 
-from PIL import Image, ImageDraw, JpegImagePlugin
+from PIL import Image, JpegImagePlugin
 
 from rgflow.app.project import Lossy, Photo, smaller
 from rgflow.data.opening import picture_file
+from rgflow.figures.panels import beside, framed, stacked, titled
 from rgflow.photographs.pictures import image_of, is_lossless_webp, named, write
 
 ENDINGS = {"JPEG": "jpg", "WEBP": "webp", "AVIF": "avif"}
@@ -81,27 +82,14 @@ def archived(photos: Sequence[Photo], *, like: bool) -> Iterator[bytes]:
             name = next(one for one in names if one not in taken)
             taken.add(name)
             archive.writestr(name, content)
-            rows.append(_row(photo, name))
+            seen = [smaller(one, SHEET) for one in (photo.load().before, photo.now)]
+            pair = [image_of(one.transpose(2, 0, 1)).convert("RGB") for one in seen]
+            rows.append(titled(f"{name}: before, after", beside(pair)))
             yield parts.taken()
-        size = max(row.width for row in rows), sum(row.height for row in rows)
-        sheet, top, file = Image.new("RGB", size, "white"), 0, io.BytesIO()
-        for row in rows:
-            sheet.paste(row, (0, top))
-            top += row.height
-        sheet.save(file, "JPEG", quality=QUALITY)
+        file = io.BytesIO()
+        framed(stacked(rows)).save(file, "JPEG", quality=QUALITY)
         archive.writestr("contact-sheet.jpg", file.getvalue())
     yield parts.taken()
-
-
-def _row(photo: Photo, name: str) -> Image.Image:
-    """A picture before and after, with its name, for the contact sheet."""
-    both = photo.load().before, photo.now
-    pair = [image_of(smaller(one, SHEET).transpose(2, 0, 1)) for one in both]
-    row = Image.new("RGB", (2 * SHEET + 30, pair[1].height + 40), "white")
-    for k, one in enumerate(pair):
-        row.paste(one.convert("RGB"), (10 + k * (SHEET + 10), 30))
-    ImageDraw.Draw(row).text((10, 8), f"{name}: before, after", "black")
-    return row
 
 
 class _Parts(io.RawIOBase):

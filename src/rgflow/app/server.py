@@ -18,9 +18,8 @@ from gradio.route_utils import FnIndexInferError
 from starlette.routing import Mount
 
 from rgflow import __version__, trained
-from rgflow.app.bar import MAX_UPLOAD
 from rgflow.app.gate import MAX_BUFFERED, Gate, is_local
-from rgflow.app.layout import MAX_PAGES, build
+from rgflow.app.layout import MAX_PAGES, MAX_UPLOAD, build
 from rgflow.app.models import Flows, ModelStore
 from rgflow.app.page import header, static
 from rgflow.app.panel import Panel

@@ -18,18 +18,16 @@ from scipy.ndimage import (  # type: ignore[attr-defined]  # which are found whe
     binary_dilation,
     binary_erosion,
     distance_transform_cdt,
-    find_objects,
 )
-from skimage.measure import label
+from skimage.measure import label, regionprops
 from torch import Tensor
 
 from rgflow.app.album import Album
 from rgflow.app.data_urls import mask_from, mask_url, png_url
 from rgflow.app.jobs import StoppedError, Tell
 from rgflow.app.models import Flows
-from rgflow.app.project import Drawn, Part, Photo, smaller
+from rgflow.app.project import Drawn, Part, Photo, around, smaller, strips
 from rgflow.app.saving import saved
-from rgflow.app.searching import around, strips
 from rgflow.cells import Mask
 from rgflow.flow import Flow
 from rgflow.photographs import changing, copying, damage, enlarging, restoring
@@ -376,23 +374,18 @@ def _offering(task: Task, crop: Crop) -> Callable[..., None]:
 
 def parts(task: Task) -> dict[str, Any]:
     """The separate marks of a region, the largest first."""
-    names, region = label(task.marked, connectivity=2), task.region
-    found = []
-    for number, box in enumerate(find_objects(names), 1):
-        mask = names[box] == number
-        found.append((int(mask.sum()), box, mask))
-    found.sort(key=lambda one: -one[0])
+    found = sorted(regionprops(label(task.marked, connectivity=2)), key=lambda one: -one.area)
     return {
         "parts": [
             {
-                "pixels": pixels,
-                "top": region.top + box[0].start,
-                "left": region.left + box[1].start,
-                "height": len(mask),
-                "width": len(mask[0]),
-                "mask": mask_url(mask),
+                "pixels": int(one.area),
+                "top": task.region.top + one.bbox[0],
+                "left": task.region.left + one.bbox[1],
+                "height": len(one.image),
+                "width": len(one.image[0]),
+                "mask": mask_url(one.image),
             }
-            for pixels, box, mask in found[:MAX_PARTS]
+            for one in found[:MAX_PARTS]
         ]
     }
 

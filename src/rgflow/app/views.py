@@ -28,18 +28,6 @@ def packed(values: NDArray[Any]) -> str:
     return base64.b64encode(np.ascontiguousarray(values, dtype=np.uint8).tobytes()).decode()
 
 
-def unpacked(text: str, shape: Sequence[int]) -> Mask:
-    """A mask [H, W] that the page sent.
-
-    Raises:
-        ValueError: If it is of another size.
-    """
-    values = np.frombuffer(base64.b64decode(text), dtype=np.uint8)
-    if values.size != int(np.prod(shape)):
-        raise ValueError(f"Expected a mask of {int(np.prod(shape))} pixels; got {values.size}.")
-    return values.reshape(shape) > 0
-
-
 def rgb(image: Tensor) -> NDArray[np.uint8]:
     """An image [C, H, W] in colour, [H, W, 3]."""
     pixels: NDArray[np.uint8] = image.permute(1, 2, 0).numpy()

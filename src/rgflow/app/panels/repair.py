@@ -80,8 +80,9 @@ class Repair(Panel):
         return views.canvas(work, paint=True)
 
     def painted(self, work: Workspace, event: gr.EventData) -> None:
-        """Take the mask that was painted."""
-        paint(work, views.unpacked(str(event.mask), work.opened.flow.image_shape[1:]))
+        """Take the mask that was painted, by the numbers of its pixels."""
+        mask = work.state.mask
+        paint(work, np.isin(np.arange(mask.size), event.marked).reshape(mask.shape))
 
     def completions(self, work: Workspace) -> str:
         """The completions to choose from."""

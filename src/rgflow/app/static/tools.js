@@ -2,10 +2,9 @@
 "use strict";
 $("open").onclick = () => $("file").click();
 $("file").onchange = event => { const files = [...event.target.files]; event.target.value = ""; if (files.length) upload(files); };
-addEventListener("dragover", event => { event.preventDefault(); $("drop").hidden = false; });
+addEventListener("dragover", () => { $("drop").hidden = false; });
 addEventListener("dragleave", event => { if (!event.relatedTarget) $("drop").hidden = true; });
-addEventListener("drop", event => { event.preventDefault(); $("drop").hidden = true; const files = [...event.dataTransfer.files]; if (files.length) upload(files); else say("Expected picture files; something else was dropped.", true); });
-addEventListener("paste", event => { const files = [...event.clipboardData?.files ?? []]; if (files.length) upload(files); });
+listen((files, kind) => { $("drop").hidden = true; if (files.length) upload(files); else if (kind === "drop") say("Expected picture files; something else was dropped.", true); });
 
 // --------------------------------------------------------------------------------------- tasks
 
@@ -314,7 +313,7 @@ $("level").addEventListener("input", () => {
 });
 function see(value) { if (level !== value) { $("level").value = value; $("level").dispatchEvent(new Event("input")); } }
 $("seeing").ontoggle = () => { if (!$("seeing").open) see(0); };
-for (const id of ["colour", "seen"]) $(id).addEventListener("input", draw);
+for (const id of ["colour", "seen", "brush"]) $(id).addEventListener("input", draw);
 
 // ----------------------------------------------------------------------------------- pointers
 
@@ -329,7 +328,6 @@ function pick(name) {
   canvas.className = name; lift(false); hover = null; draw();
   say(`The pointer ${TOOLS[name]}.`);
 }
-$("brush").addEventListener("input", draw);
 
 const pointers = new Map();
 let space = false, last = null;
