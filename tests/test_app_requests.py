@@ -111,7 +111,6 @@ def test_tiles_that_are_none(client, photo, path, status):
         ("examples/none", None, 404),
         ("{}/copied", whole(height=20, down=-1), 200),
         ("{}/copied", whole(down=10**9), 422),
-        ("{}/grown", whole(grow=7), 422),
         ("{}/steps", {"words": "x" * 99, "at": 0}, 422),
         ("{}/steps", {"words": "x", "at": 0, "marks": [{"image": "http://evil.example/x"}]}, 422),
         ("{}/steps", {"words": "x", "at": 0, "marks": [{"places": [[1, "x"]]}]}, 422),
@@ -474,7 +473,7 @@ def test_pictures_that_nobody_looks_at_take_no_memory(tmp_path, monkeypatch):
     assert np.asarray(Image.open(io.BytesIO(photos[-1].small()))).shape == (50, 60, 3)
 
 
-def test_marks_are_told_apart_grown_and_copied_to(client):
+def test_marks_are_told_apart_and_copied_to(client):
     image = noise()
     name, marked = upload(client, image), np.zeros((48, 64), dtype=bool)
     marked[10:13, 10:20], marked[13, 20], marked[30:32, 40:42] = True, True, True
@@ -489,12 +488,6 @@ def test_marks_are_told_apart_grown_and_copied_to(client):
         mask = decoded(one["mask"])[..., 3] > 0
         back[one["top"] :, one["left"] :][: one["height"], : one["width"]] |= mask
     assert np.array_equal(back, marked)
-    wide = lines(client.post(f"/photographs/{name}/grown", json=body | {"grow": 1}))[-1]
-    wide = decoded(wide["mask"])[..., 3] > 0
-    assert wide.sum() > marked.sum()
-    assert wide[9:14, 9:21].all()
-    thin = lines(client.post(f"/photographs/{name}/grown", json=body | {"grow": -1}))[-1]
-    assert (decoded(thin["mask"])[..., 3] > 0).sum() == 8
     one = {**{k: parts[0][k] for k in ("top", "left", "height", "width", "mask")}, "down": 20}
     told = lines(client.post(f"/photographs/{name}/copied", json=one))
     drawn = [line for line in told if "drawn" in line]

@@ -67,9 +67,6 @@ class Album:
             self._photos[one.name] = Photo(one, about, channels, self._sweep)
         self._close_idle()
 
-    def __len__(self) -> int:
-        return len(self._photos)
-
     def add(
         self, content: bytes, picture: Picture, name: str, beside: Pixels | None = None, **more: Any
     ) -> Photo:

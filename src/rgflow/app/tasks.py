@@ -14,11 +14,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import numpy as np
 import torch
 from pydantic import BaseModel, Field
-from scipy.ndimage import (  # type: ignore[attr-defined]  # which are found when it runs
-    binary_dilation,
-    binary_erosion,
-    distance_transform_cdt,
-)
+from scipy.ndimage import distance_transform_cdt  # type: ignore[attr-defined]  # found when it runs
 from skimage.measure import label, regionprops
 from torch import Tensor
 
@@ -69,7 +65,6 @@ class Region(BaseModel):
         count: Number of draws.
         sensitivity: To damage, as for `rgflow.photographs.damage.find_damage`.
         factor: By which the picture is enlarged.
-        grow: Pixels by which marks grow.
         seconds: How long each flow learns.
         down, across: From what is marked to the place to copy from, in rows and columns.
     """
@@ -87,7 +82,6 @@ class Region(BaseModel):
     sensitivity: Annotated[float, Field(ge=0, le=1)] = damage.SENSITIVITY
     factor: Literal[2, 4] = 2
     seconds: Annotated[float, Field(gt=0, le=3600)] = 30
-    grow: Literal[-1, 1] = 1
     down: Annotated[int, Field(ge=-100_000, le=100_000)] = 0
     across: Annotated[int, Field(ge=-100_000, le=100_000)] = 0
 
@@ -390,14 +384,6 @@ def parts(task: Task) -> dict[str, Any]:
     }
 
 
-def grown(task: Task) -> dict[str, Any]:
-    """The marks of a region, grown by some pixels, or shrunk by a negative number."""
-    by, region = task.region.grow, task.region
-    change = binary_dilation if by > 0 else binary_erosion
-    found = change(task.marked, np.ones((3, 3)), abs(by))
-    return {"mask": mask_url(found), "top": region.top, "left": region.left} if found.any() else {}
-
-
 def enlarge(task: Task) -> dict[str, Any]:
     """Open the picture enlarged, as another one, to be compared with Lanczos.
 
@@ -432,7 +418,7 @@ def enlarge(task: Task) -> dict[str, Any]:
     return {"opened": new.facts()}
 
 
-_ALL = repair, find, mend, learn, surprise, complete, redraw, copied, parts, grown, enlarge
+_ALL = repair, find, mend, learn, surprise, complete, redraw, copied, parts, enlarge
 TASKS: dict[str, Callable[[Task], dict[str, Any]]] = {one.__name__: one for one in _ALL}
 """By the names that the page uses."""
 OF_AVERAGES = redraw, enlarge

@@ -103,15 +103,18 @@ $("drop-find").onclick = async () => {
   finds = rest; find = Math.min(find, rest.length - 1);
   if (rest.length) { lookAt(rest[find]); say(`Unmarked. Mark ${find + 1} of ${rest.length} is next.`); } else say("Unmarked; that was the last mark.");
 };
-for (const [id, pixels, words] of [["grow", 1, "growing the marks"], ["shrink", -1, "shrinking the marks"]]) $(id).onclick = () => doing("Changing the marks…", async () => {
-  const found = await working("grown", { ...await marked(2), grow: pixels });
-  await mark(words, found.mask ? [{ image: found.mask, left: found.left, top: found.top }] : [], true);
-  say(found.mask ? "Marks are changed by a pixel on every side." : "Nothing is left of the marks.");
+for (const [id, how] of [["grow", "source-over"], ["shrink", "destination-in"]]) $(id).onclick = () => doing("Changing the marks…", async () => {
+  const box = around(2), data = pixelsOf(painted(box));   // all are moved by a pixel, and drawn onto or out of one another
+  for (let k = 3; k < data.data.length; k += 4) data.data[k] = data.data[k] >= 128 ? 255 : 0;
+  const before = canvasOf(data), now = canvasOf(data), pen = now.getContext("2d");
+  pen.globalCompositeOperation = how;
+  for (const x of [-1, 0, 1]) for (const y of [-1, 0, 1]) pen.drawImage(before, x, y);
+  await mark(`${id}ing the marks`, [{ image: await urlOf(now), left: box.left, top: box.top }], true);
+  say(bounds() ? "Marks are changed by a pixel on every side." : "Nothing is left of the marks.");
 });
 $("save-marks").onclick = () => doing("Saving the marks…", async () => {
-  const whole = new OffscreenCanvas(photo.width, photo.height), pen = whole.getContext("2d");
-  await marked();
-  for (const one of marks.values()) pen.drawImage(one.pen.canvas, one.left, one.top);
+  around();
+  const whole = painted({ left: 0, top: 0, width: photo.width, height: photo.height }), pen = whole.getContext("2d");
   pen.globalCompositeOperation = "source-in"; pen.fillStyle = "#fff"; pen.fillRect(0, 0, whole.width, whole.height);
   pen.globalCompositeOperation = "destination-over"; pen.fillStyle = "#000"; pen.fillRect(0, 0, whole.width, whole.height);
   const name = `${photo.name.replace(/\.[^.]*$/, "")}-mask.png`;
