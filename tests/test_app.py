@@ -399,8 +399,6 @@ def test_only_so_many_latents_have_sliders(small):
     assert small.state.chosen == tuple(sites[-moving.MAX_SLIDERS :])
     moving.choose(small, sites[3])
     assert small.state.chosen == (*sites[2:3], *sites[4:])
-    moving.clear_chosen(small)
-    assert small.state.chosen == ()
 
 
 # ------------------------------------------------------------------------------- mistakes

@@ -114,6 +114,7 @@ class Task:
         tell: Tells the page; raises `StoppedError` if nobody wants the rest.
         flows: Both flows, as they were before they learned a picture.
         helpers: Processes for what takes long; None: this one.
+        turn: Which of how many equal parts of the work it is.
     """
 
     flow: Flow
@@ -123,6 +124,7 @@ class Task:
     tell: Tell
     flows: Flows
     helpers: Helpers | None = None
+    turn: tuple[int, int] = (0, 1)
 
     def computed(
         self,
@@ -177,11 +179,8 @@ class Task:
 
     def progress(self, share: float) -> None:
         """Tell how much is done."""
-        self.tell(progress=share)
-
-    def progress_of(self, number: int, count: int) -> Callable[[float], None]:
-        """Tells how much is done of one of several equal parts."""
-        return lambda share: self.progress((number + share) / count)
+        number, count = self.turn
+        self.tell(progress=(number + share) / count)
 
 
 def repair(task: Task) -> dict[str, Any]:
@@ -217,7 +216,7 @@ def repair(task: Task) -> dict[str, Any]:
 
 def find(task: Task) -> dict[str, Any]:
     """Map how probably pixels are damaged, strip by strip."""
-    for strip, found in _found(task, task.progress):
+    for strip, found in _found(task):
         grey = (255 * found.probability).round().astype(np.uint8)
         grey[grey < LEAST_SHOWN] = 0
         if grey.any():
@@ -225,9 +224,9 @@ def find(task: Task) -> dict[str, Any]:
     return {}
 
 
-def _found(task: Task, progress: Callable[[float], None]) -> Iterator[tuple[slice, damage.Damage]]:
+def _found(task: Task) -> Iterator[tuple[slice, damage.Damage]]:
     """Rows of strips of the region, and what is damaged in them."""
-    for strip, image, inside, share in strips(task.photo.now, *task.part, progress):
+    for strip, image, inside, share in strips(task.photo.now, *task.part, task.progress):
         found = damage.find_damage(image, sensitivity=task.region.sensitivity, progress=share)
         yield strip, damage.Damage(found.found[inside], found.probability[inside])
 
@@ -235,17 +234,13 @@ def _found(task: Task, progress: Callable[[float], None]) -> Iterator[tuple[slic
 def mend(task: Task) -> dict[str, Any]:
     """Find what is damaged in the whole picture, and repair it, as two steps."""
     found = np.zeros(task.photo.shape, dtype=bool)
-    for strip, part in _found(task, lambda share: task.progress(share / 2)):
+    for strip, part in _found(replace(task, turn=(0, 2))):
         found[strip] = part.found
     if not found.any():
         return {"pixels": 0}
     mask = mask_url(found)
     task.photo.do("the search", marks=[{"image": mask}])
-
-    def tell(progress: float | None = None, **what: Any) -> None:
-        task.tell(**what, **({} if progress is None else {"progress": (1 + progress) / 2}))
-
-    return repair(replace(task, region=Region(mask=mask), tell=tell))
+    return repair(replace(task, region=Region(mask=mask), turn=(1, 2)))
 
 
 def learn(task: Task) -> dict[str, Any]:
@@ -255,7 +250,7 @@ def learn(task: Task) -> dict[str, Any]:
 
         def progress(share: float, number: int = number) -> None:
             try:
-                task.progress_of(number, 2)(share)
+                replace(task, turn=(number, 2)).progress(share)
             except StoppedError as stopped:
                 raise KeyboardInterrupt from stopped  # which keeps what is learned so far
 
@@ -332,7 +327,7 @@ def redraw(task: Task) -> dict[str, Any]:
     for number in range(region.count):
         generator = torch.Generator().manual_seed(region.seed + number)
         draw = partial(enlarging.redraw, **how, generator=generator)
-        progress = task.progress_of(number, region.count)
+        progress = replace(task, turn=(number, region.count)).progress
         show(task.computed(draw, crop.image, crop.hole, progress=progress))
     return {}
 
