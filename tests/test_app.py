@@ -20,18 +20,18 @@ import torch
 from PIL import Image
 
 from flows import BIJECTORS, OPTIONS, by_day, random_flow
-from rgflow.app import mixing, moving, repairing
-from rgflow.app.bar import opened_picture, save_image, save_latents, take_picture
-from rgflow.app.history import MAX_UNDO
-from rgflow.app.latent_image import sampled
+from rgflow.analysis.traversals import prior_scale
+from rgflow.app.layout import opened_picture, save_image, save_latents, take_picture
 from rgflow.app.models import ModelStore
 from rgflow.app.page import Page
 from rgflow.app.panel import Panel
-from rgflow.app.panels import PANELS, panels
+from rgflow.app.panels import PANELS, mixing, panels
+from rgflow.app.panels import latents as moving
+from rgflow.app.panels import repair as repairing
 from rgflow.app.server import make_app
 from rgflow.app.sessions import FairLock, SessionStore
 from rgflow.app.views import choice, rgb
-from rgflow.app.workspace import Workspace
+from rgflow.app.workspace import MAX_UNDO, Workspace
 from rgflow.cli import main
 from rgflow.figures import to_bytes
 from rgflow.latents import Latents
@@ -106,10 +106,10 @@ def picture(work, seed=0):
 
 def test_samples(work):
     levels = work.opened.flow.levels
-    drawn = sampled(work.opened, [3, 4], [0.5] * (levels - 1) + [0.9])
+    drawn = work.opened.sampled([3, 4], [0.5] * (levels - 1) + [0.9])
     work.take(drawn[1])
     assert [one.caption for one in drawn] == ["sample 3", "sample 4"]
-    alone = sampled(work.opened, [4], [0.5] * (levels - 1) + [0.9])[0]
+    alone = work.opened.sampled([4], [0.5] * (levels - 1) + [0.9])[0]
     assert torch.equal(alone.pixels, drawn[1].pixels)  # whatever else is drawn with it
 
 
@@ -140,7 +140,7 @@ def test_levels(work):
 
 def test_mixtures(work):
     levels = work.opened.flow.levels
-    mixing.set_second(work, sampled(work.opened, [6], 0.8)[0])
+    mixing.set_second(work, work.opened.sampled([6], 0.8)[0])
     first, second = work.image, work.state.second
     mixed = mixing.mixtures(
         work, [[0] * levels, [1] * levels, [1] * (levels - 1) + [0.25], [0.5] * levels]
@@ -151,14 +151,14 @@ def test_mixtures(work):
         work.change(one)
     work.undo()
     work.undo()
-    mixing.swap(work)
+    mixing.exchange(work)
     assert work.image is second
     assert work.state.second is first
 
 
 def test_shares_are_of_the_first_image(work):
     levels = work.opened.flow.levels
-    first, second = work.image, sampled(work.opened, [6], 0.8)[0]
+    first, second = work.image, work.opened.sampled([6], 0.8)[0]
     mixing.set_second(work, second)
     mixing.preview(work, [1.0] + [0.0] * (levels - 1))
     assert work.image is first
@@ -173,7 +173,7 @@ def test_shares_are_of_the_first_image(work):
     mixing.set_shares(work, [0.0] * levels)
     assert work.image is first
     mixing.set_shares(work, [0.5] * levels)
-    mixing.swap(work)
+    mixing.exchange(work)
     assert work.image is second
     assert work.state.second is first
     mixing.set_shares(work, [0.5] * levels)
@@ -272,7 +272,7 @@ def test_a_picture_that_is_no_longer_there_is_not_chosen():
 def test_a_chain_of_everything(work):
     random.seed(0)
     levels = work.opened.flow.levels
-    mixing.set_second(work, sampled(work.opened, [9], 0.7)[0])
+    mixing.set_second(work, work.opened.sampled([9], 0.7)[0])
     for address in addresses(work):
         moving.choose(work, address)
     moving.set_values(work, [0.5, 0.5, 0.5])
@@ -282,7 +282,7 @@ def test_a_chain_of_everything(work):
         lambda: moving.zero(work, random.randrange(levels)),
         lambda: moving.redraw(work, random.randrange(levels), 4, 0.6),
         lambda: work.change(mixing.mixtures(work, [[random.random()] * levels])[0]),
-        lambda: mixing.swap(work),
+        lambda: mixing.exchange(work),
         lambda: work.undo(),
     ]
     images = []
@@ -309,7 +309,7 @@ def test_a_preview_is_the_full_decode(work):
     for values in ([0.0, 0.0, 0.0], [3.0, -2.0, 0.5], [-6.0, 6.0, 6.0]):
         z = work.image.latents
         for address, value in zip(work.state.chosen, values, strict=True):
-            z = z.set(address, value * moving.unit(work))
+            z = z.set(address, value * prior_scale(work.opened.flow))
         with torch.no_grad():
             assert torch.equal(moving.preview(work, values), to_bytes(flow.decode(z))[0])
     before = work.revision
@@ -372,7 +372,7 @@ def test_undo_and_redo_restore_exactly(small):
     states.append(small.state)
     repairing.paint(small, hole(small))
     states.append(small.state)
-    mixing.set_second(small, sampled(small.opened, [8], 1.0)[0])
+    mixing.set_second(small, small.opened.sampled([8], 1.0)[0])
     states.append(small.state)
     moving.zero(small, 0)
     states.append(small.state)
@@ -399,8 +399,6 @@ def test_only_so_many_latents_have_sliders(small):
     assert small.state.chosen == tuple(sites[-moving.MAX_SLIDERS :])
     moving.choose(small, sites[3])
     assert small.state.chosen == (*sites[2:3], *sites[4:])
-    moving.clear_chosen(small)
-    assert small.state.chosen == ()
 
 
 # ------------------------------------------------------------------------------- mistakes
@@ -542,7 +540,7 @@ def test_weights_that_have_changed_are_loaded_again(tmp_path):
     flow.save_pretrained(folder)
     second = store.open(str(folder))
     assert second is not first
-    assert not torch.equal(sampled(second, [0], 1.0)[0].pixels, sampled(first, [0], 1.0)[0].pixels)
+    assert not torch.equal(second.sampled([0], 1.0)[0].pixels, first.sampled([0], 1.0)[0].pixels)
 
 
 def test_sessions_from_many_threads(models):
@@ -563,7 +561,7 @@ def test_sessions_from_many_threads(models):
     assert [found[k].caption for k in range(8)] == [f"sample {k}" for k in range(8)]
     opened = sessions.models.open(sessions.models.first)
     for k in range(8):
-        assert torch.equal(sampled(opened, [k], 1.0)[0].pixels, found[k].pixels)
+        assert torch.equal(opened.sampled([k], 1.0)[0].pixels, found[k].pixels)
 
 
 def test_turns_are_taken_in_order():

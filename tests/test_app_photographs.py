@@ -334,15 +334,12 @@ def test_levels_show_the_averages_of_squares(me, tmp_path):
         found = me.page.evaluate(
             """async level => {
             scale = 1; x0 = 500; y0 = 300; see(level); await visible();
-            const { width, height } = averages(tile(1, 2, 0, false), level);
-            const seen = ctx.getImageData(524, 212, width, height).data;
-            return [width, height, [...seen]]; }""",
+            return [...ctx.getImageData(524, 212, 46, 89).data]; }""",
             level,
         )
-        assert found[:2] == [46, 89]
         squares = np.asarray(corner.reduce(1 << level)).astype(int)
         large = squares.repeat(1 << level, 0).repeat(1 << level, 1)[:89, :46]
-        seen = np.asarray(found[2]).reshape(89, 46, 4)[..., :3]
+        seen = np.asarray(found).reshape(89, 46, 4)[..., :3]
         assert np.abs(seen - large).max() <= 1
 
 

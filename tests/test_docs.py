@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from rgflow import trained
@@ -191,6 +193,9 @@ def test_commands(page, line, place, monkeypatch):
         for name in [*arguments, "pictures/a.png"]:
             if name.endswith((".png", ".jpg")):
                 Image.fromarray(pixels if "mask" not in name else pixels // 255 * 255).save(name)
+            elif name.endswith(".tif"):  # with infrared
+                film = np.dstack((pixels, np.where(pixels.min(2) == 255, 20, 200)))
+                tifffile.imwrite(name, film.astype(np.uint8), extrasamples=["unspecified"])
         if arguments[0] == "sample":
             arguments += ["-n", "2"]
         few = ["--sweeps", "1"] if arguments[0] == "repair" else []

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import resource
-import struct
 import subprocess
 import sys
 import tarfile
@@ -29,7 +28,7 @@ from rgflow.photographs.changing import coarse, draw_level, mix, vary
 from rgflow.photographs.damage import find_damage
 from rgflow.photographs.denoising import denoise
 from rgflow.photographs.enlarging import enlarge, redraw
-from rgflow.photographs.restoring import Around, completions, restore
+from rgflow.photographs.restoring import Around, completions, grained, restore
 from rgflow.repair.biharmonic import biharmonic
 
 every = pytest.mark.parametrize(
@@ -239,22 +238,29 @@ def test_detail_is_drawn_into_what_is_restored_deep_inside(photos):
     assert torch.equal(drawn[:, ~hole], image[:, ~hole])
 
 
-def deep_tiff(height, width):
-    """A TIFF file of 16 bits per colour, which Pillow can't write."""
-    tags = {256: width, 257: height, 258: None, 259: 1, 262: 2, 273: None, 277: 3, 278: height}
-    tags[279] = 6 * height * width
-    end = 8 + 2 + 12 * len(tags) + 4
-    tags |= {258: end, 273: end + 6}
-    head = b"II*\0" + struct.pack("<IH", 8, len(tags))
-    for tag, value in sorted(tags.items()):
-        head += struct.pack("<HHII", tag, *((3, 3) if tag == 258 else (4, 1)), value)
-    return head + struct.pack("<I3H", 0, 16, 16, 16) + bytes(range(96)) * (height * width // 16)
+def test_repairs_get_the_grain_of_their_surroundings(photos):
+    """As much of it, channels together, the same for a seed, and nowhere else."""
+    random = np.random.default_rng(0)
+    smooth = np.linspace(80, 160, 64)[None, :, None] + np.zeros((64, 1, 3))
+    noise = 6 * random.normal(size=(64, 64, 1)) + 3 * random.normal(size=(64, 64, 3))
+    image = torch.from_numpy((smooth + noise).clip(0, 255).astype(np.uint8)).permute(2, 0, 1)
+    hole = np.zeros((64, 64), dtype=bool)
+    hole[20:30, 10:54] = True
+    filled = restore(photos, image.contiguous(), hole, sweeps=1)
+    found, again = (
+        grained(photos, filled, hole, generator=torch.Generator().manual_seed(5)) for _ in range(2)
+    )
+    assert torch.equal(found, again)
+    assert torch.equal(found[:, ~hole], filled[:, ~hole])
+    assert torch.equal(grained(photos, filled, hole, 0.0), filled)
 
+    def rough(x, part):
+        return x.float().diff(dim=2)[:, part[:, 1:] & part[:, :-1]].std()
 
-def test_bits_that_are_lost_are_noted():
-    found = pictures.read(io.BytesIO(deep_tiff(8, 8)))
-    assert found.seen.shape == (3, 8, 8)
-    assert found.notes == ("only the upper 8 of 16 bits per colour are read and written",)
+    assert rough(filled, hole) < 0.6 * rough(image, ~hole)
+    assert 0.8 < rough(found, hole) / rough(image, ~hole) < 1.3
+    change = (found.int() - filled.int())[:, hole].float()
+    assert torch.corrcoef(change)[0, 1] > 0.5
 
 
 def test_damage_is_found_and_nothing_else(chelsea):

@@ -11,6 +11,7 @@ import zlib
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image, TiffImagePlugin
 
@@ -239,6 +240,64 @@ def test_grey_of_16_bits_is_kept_however_it_is_stored(kind, name, tmp_path):
     assert not picture.notes
     assert np.array_equal(np.asarray(again.image), np.where(SOME, 65535, GREY))
     assert np.array_equal(picture.seen[0], GREY >> 8)
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_tiff_colours_of_16_bits_are_kept(channels, compression, order, tmp_path):
+    """As another program reads them; upright, with what else is in the file."""
+    deep = np.random.default_rng(2).integers(0, 65536, (20, 30, channels), dtype=np.uint16)
+    path, how = tmp_path / "x.tif", {"resolution": (300, 300), "resolutionunit": 2}
+    exif = [("Orientation", "H", 1, 3, True), ("Model", "s", 0, "a scanner", True)]
+    tifffile.imwrite(
+        path, deep, photometric="rgb", compression=compression, byteorder=order, extratags=exif,
+        extrasamples=["unassalpha"] * (channels == 4), iccprofile=os.urandom(500), **how,
+    )  # fmt: skip
+    deep = deep[::-1, ::-1]
+    picture, again = rewritten(path, tmp_path / "out")
+    assert not any("bits" in note for note in picture.notes)
+    assert np.array_equal(np.asarray(picture.image), deep >> 8)
+    found = tifffile.imread(tmp_path / "out" / "x.tif")
+    assert np.array_equal(found, np.where(SOME[..., None], 65535, deep))
+    for name in ("dpi", "icc_profile"):
+        assert again.image.info[name] == picture.image.info[name]
+    assert again.image.getexif()[0x0110] == "a scanner"
+    large = picture.enlarged(picture.seen.repeat(2, 1).repeat(2, 2)).image
+    pictures.write(large, tmp_path / "large.tif")
+    assert np.array_equal(tifffile.imread(tmp_path / "large.tif")[::2, ::2], deep)
+
+
+@pytest.mark.parametrize(("colour", "channels"), [(2, 3), (6, 4)])
+def test_png_colours_of_16_bits_are_kept(colour, channels, tmp_path):
+    """Read as stored, byte for byte."""
+    deep = np.random.default_rng(3).integers(0, 65536, (20, 30, channels), dtype=np.uint16)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in deep)
+    path = tmp_path / "x.png"
+    path.write_bytes(png(30, 20, bits=16, colour=colour, pixels=rows))
+    picture, _ = rewritten(path, tmp_path / "out")
+    assert not any("bits" in note for note in picture.notes)
+    content = (tmp_path / "out" / "x.png").read_bytes()
+    at = content.index(b"IDAT")
+    size = int.from_bytes(content[at - 4 : at], "big")
+    lines = np.frombuffer(zlib.decompress(content[at + 4 :][:size]), np.uint8).reshape(20, -1)
+    assert (lines[:, 0] == 1).all()  # each pixel less the one to its left
+    pixels = lines[:, 1:].reshape(20, 30, 2 * channels).cumsum(1, dtype=np.uint8)
+    found = np.ascontiguousarray(pixels).view(">u2")
+    assert np.array_equal(found, np.where(SOME[..., None], 65535, deep))
+
+
+def test_16_bits_in_planes_are_refused(tmp_path):
+    """Where Pillow would make noise of them; compressed ones it reads."""
+    deep = np.random.default_rng(2).integers(0, 65536, (3, 20, 30), dtype=np.uint16)
+    how = {"photometric": "rgb", "planarconfig": "separate"}
+    tifffile.imwrite(tmp_path / "x.tif", deep, **how)
+    with pytest.raises(ValueError, match="has 16 bits in planes, uncompressed: convert it first"):
+        pictures.read(tmp_path / "x.tif")
+    tifffile.imwrite(tmp_path / "x.tif", deep, compression="zlib", **how)
+    picture = pictures.read(tmp_path / "x.tif")
+    assert np.array_equal(picture.seen, deep >> 8)
+    assert "only the upper 8 of 16 bits per colour are read and written" in picture.notes
 
 
 def test_grey_whose_zero_is_white(tmp_path):

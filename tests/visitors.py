@@ -28,8 +28,9 @@ sys.exit(main())
 """
 """The command `rgflow`, which tells of everybody whom it asks for something."""
 FAST_SETTINGS = """
-from rgflow.app import models, repairing
-models.FIELD_DRAWS, repairing.PARTICLES, repairing.SWEEPS = 2, 8, 2
+from rgflow.app import models
+from rgflow.app.panels import repair
+models.FIELD_DRAWS, repair.PARTICLES, repair.SWEEPS = 2, 8, 2
 """
 """With fewer particles and draws than usual, everything takes less long."""
 TIMEOUT = 120

@@ -228,6 +228,7 @@ PRESETS: dict[str, TrainConfig] = {
     "phi4-12": _fields(12, Phi4.albergo(-4, 5.276), (4, 6), batch_size=256),
     "phi4-20": _fields(20, Phi4.albergo(-4, 4.807), (4, 2, 5), batch_size=128),
     "phi4-32": _fields(32, Phi4.albergo(-4, 4.572), batch_size=64),
+    "phi4-64": _fields(64, Phi4.albergo(-4, 4.398), batch_size=32),
     "msds1-realnvp": replace(_REAL_NVP, data="msds1"),
     "msds2-realnvp": replace(_REAL_NVP, data="msds2"),
 }

@@ -44,40 +44,38 @@ class Jobs:
         """
         ended = photo.begin()
 
-        def run(put: Callable[[dict[str, Any] | None], None]) -> None:
+        def run(put: Callable[[dict[str, Any]], None]) -> None:
             def tell(**what: Any) -> None:
                 if ended.is_set():
                     raise StoppedError
                 if what:
                     put(what)
 
+            last: dict[str, Any] = {"error": "This failed on the server; its log says why."}
             try:
                 with _held(photo.at_work, tell), _held(self._slots, tell):
                     started = time.perf_counter()
                     result = work(tell)
-                    seconds = time.perf_counter() - started
-                put({"done": True, "seconds": seconds, "version": photo.version, **result})
+                    last = {"done": True, "seconds": time.perf_counter() - started, **result}
             except StoppedError:
-                put({"done": True, "stopped": True, "version": photo.version})
+                last = {"done": True, "stopped": True}
             except (ValueError, OSError) as error:
-                put({"error": str(error), "version": photo.version})
-            except Exception:
-                words = "This failed on the server; its log says why."
-                put({"error": words, "version": photo.version})
-                raise
+                last = {"error": str(error)}
             finally:
-                put(None)
+                put({**last, "version": photo.version})
 
         async def told() -> AsyncIterator[str]:
-            loop, lines = asyncio.get_running_loop(), asyncio.Queue[dict[str, Any] | None]()
+            loop, lines = asyncio.get_running_loop(), asyncio.Queue[dict[str, Any]]()
 
-            def put(line: dict[str, Any] | None) -> None:
+            def put(line: dict[str, Any]) -> None:
                 with contextlib.suppress(RuntimeError):  # the server has ended meanwhile
                     loop.call_soon_threadsafe(lines.put_nowait, line)
 
             threading.Thread(target=run, args=(put,), daemon=True).start()
             try:
-                while (line := await lines.get()) is not None:
+                line: dict[str, Any] = {}
+                while not line.keys() & {"done", "error"}:
+                    line = await lines.get()
                     yield json.dumps(line) + "\n"
             finally:  # also if the page was closed
                 ended.set()

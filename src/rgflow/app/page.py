@@ -118,12 +118,12 @@ class Page:
         """
         busy = f"=> {{ window.rgflow.busy({json.dumps(words)});" if words else "=> {"
 
-        def call(request: gr.Request, data: tuple[Any, ...], values: tuple[Any, ...]) -> Any:
+        def call(request: gr.Request, data: gr.EventData, *values: Any) -> Any:
             with self.sessions.using(str(request.session_hash)) as work:
                 try:
                     if apply_pending:
                         work.apply_pending()
-                    result = function(work, *data, *values)
+                    result = function(work, *([data] if event else []), *values)
                     result = [*result] if len(outputs) > 1 else [result][: len(outputs)]
                     if refresh and work.pending:  # it would put back a slider that is being moved
                         result += [gr.skip()] * len(self.updated)
@@ -134,15 +134,9 @@ class Page:
                     result = [gr.skip()] * (len(outputs) + len(self.updated) * refresh)
             return result[0] if len(result) == 1 else result
 
-        def plain(request: gr.Request, *values: Any) -> Any:
-            return call(request, (), values)
-
-        def with_event(request: gr.Request, event: gr.EventData, *values: Any) -> Any:
-            return call(request, (event,), values)
-
         def wire() -> None:
             dependency = trigger(
-                with_event if event else plain,
+                call,
                 inputs=list(inputs),
                 outputs=[*outputs, *(self.updated if refresh else [])],
                 # One queue for all, as Gradio takes from several in a random order.

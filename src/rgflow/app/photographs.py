@@ -21,15 +21,13 @@ from fastapi.responses import HTMLResponse, StreamingResponse
 from pydantic import BaseModel, Field
 
 from rgflow.app.album import IDLE_DAYS, Album
-from rgflow.app.archive import archived, exported
 from rgflow.app.data_urls import mask_url, png
-from rgflow.app.flows import Flows
 from rgflow.app.jobs import Jobs
+from rgflow.app.models import Flows
 from rgflow.app.page import header, static
 from rgflow.app.project import Photo
-from rgflow.app.regions import Region
-from rgflow.app.saving import lossy
-from rgflow.app.tasks import MAX_PIXELS, OF_AVERAGES, TASKS, Task
+from rgflow.app.saving import archived, exported, lossy
+from rgflow.app.tasks import MAX_PIXELS, OF_AVERAGES, TASKS, Region, Task
 from rgflow.photographs import examples
 from rgflow.photographs.damage import SENSITIVITY
 from rgflow.photographs.pictures import image_of, read
@@ -42,8 +40,8 @@ MAX_COMPUTATIONS, MAX_DECODED = 2, 2
 """Computations at a time, and files that are decoded at a time, for memory."""
 TILE = 512
 """Edge of a tile in pixels, as in `marking.js`."""
-MAX_ZOOM = 8
-"""The largest reduction of tiles is 2^8."""
+MAX_ZOOM = 9
+"""The largest reduction of tiles is 2^9."""
 SCRIPTS = ("download.js", "asking.js", "marking.js", "photographs.js", "tools.js")
 
 

@@ -9,32 +9,25 @@ Letters in shapes: C channels; H, W rows and columns; h, w those of a part.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from scipy.ndimage import (  # type: ignore[attr-defined]  # which are found when it runs
-    binary_dilation,
-    binary_erosion,
-    distance_transform_cdt,
-    find_objects,
-)
-from skimage.measure import label
+from pydantic import BaseModel, Field
+from scipy.ndimage import distance_transform_cdt  # type: ignore[attr-defined]  # found when it runs
+from skimage.measure import label, regionprops
 from torch import Tensor
 
 from rgflow.app.album import Album
 from rgflow.app.data_urls import mask_from, mask_url, png_url
-from rgflow.app.flows import Flows
 from rgflow.app.jobs import StoppedError, Tell
-from rgflow.app.project import Drawn, Part, Photo, smaller
-from rgflow.app.regions import Region
+from rgflow.app.models import Flows
+from rgflow.app.project import Drawn, Part, Photo, around, smaller, strips
 from rgflow.app.saving import saved
-from rgflow.app.searching import around, searched, surprises
 from rgflow.cells import Mask
 from rgflow.flow import Flow
-from rgflow.photographs import changing, copying, enlarging, restoring
+from rgflow.photographs import changing, copying, damage, enlarging, restoring
 from rgflow.photographs.adapting import adapt
-from rgflow.photographs.damage import Damage, seen_through
 from rgflow.photographs.pictures import Picture, as_seen
 from rgflow.photographs.restoring import DEEP
 from rgflow.processes import Helpers
@@ -54,6 +47,43 @@ LEAST_SHOWN = 2
 """Smallest probability of damage that the page gets, in 255ths."""
 SURPRISE_STEPS = 4
 """Grey levels of the map of surprise for a nat."""
+
+
+class Region(BaseModel):
+    """A rectangle, by default the whole picture, and settings of what is computed of it.
+
+    Attributes:
+        top: First row.
+        left: First column.
+        height: Rows; all below by default.
+        width: Columns; all to the right by default.
+        mask: What is marked of the rectangle, a data URL; everything by default.
+        temperature: Of detail that is drawn.
+        levels: Number of the finest levels that are drawn anew.
+        zoom: The page shows the picture reduced by 2^zoom.
+        seed: Of the first draw.
+        count: Number of draws.
+        sensitivity: To damage, as for `rgflow.photographs.damage.find_damage`.
+        factor: By which the picture is enlarged.
+        seconds: How long each flow learns.
+        down, across: From what is marked to the place to copy from, in rows and columns.
+    """
+
+    top: Annotated[int, Field(ge=0)] = 0
+    left: Annotated[int, Field(ge=0)] = 0
+    height: Annotated[int, Field(ge=1)] | None = None
+    width: Annotated[int, Field(ge=1)] | None = None
+    mask: str | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
+    levels: Annotated[int, Field(ge=1, le=12)] = 2
+    zoom: Annotated[int, Field(ge=0, le=8)] = 0
+    seed: Annotated[int, Field(ge=0, le=2**53)] = 0
+    count: Annotated[int, Field(ge=1, le=6)] = 3
+    sensitivity: Annotated[float, Field(ge=0, le=1)] = damage.SENSITIVITY
+    factor: Literal[2, 4] = 2
+    seconds: Annotated[float, Field(gt=0, le=3600)] = 30
+    down: Annotated[int, Field(ge=-100_000, le=100_000)] = 0
+    across: Annotated[int, Field(ge=-100_000, le=100_000)] = 0
 
 
 class Crop(NamedTuple):
@@ -84,6 +114,7 @@ class Task:
         tell: Tells the page; raises `StoppedError` if nobody wants the rest.
         flows: Both flows, as they were before they learned a picture.
         helpers: Processes for what takes long; None: this one.
+        turn: Which of how many equal parts of the work it is.
     """
 
     flow: Flow
@@ -93,6 +124,7 @@ class Task:
     tell: Tell
     flows: Flows
     helpers: Helpers | None = None
+    turn: tuple[int, int] = (0, 1)
 
     def computed(
         self,
@@ -147,11 +179,8 @@ class Task:
 
     def progress(self, share: float) -> None:
         """Tell how much is done."""
-        self.tell(progress=share)
-
-    def progress_of(self, number: int, count: int) -> Callable[[float], None]:
-        """Tells how much is done of one of several equal parts."""
-        return lambda share: self.progress((number + share) / count)
+        number, count = self.turn
+        self.tell(progress=(number + share) / count)
 
 
 def repair(task: Task) -> dict[str, Any]:
@@ -175,7 +204,7 @@ def repair(task: Task) -> dict[str, Any]:
 
     try:
         found = task.computed(restoring.restore, image, hole, progress=task.progress, preview=show)
-        found = seen_through(image, hole, found)
+        found = damage.seen_through(image, hole, found)
         step = photo.do("the repair", clears=True, new=drawn(found))
     except Exception:
         if shown:
@@ -187,7 +216,7 @@ def repair(task: Task) -> dict[str, Any]:
 
 def find(task: Task) -> dict[str, Any]:
     """Map how probably pixels are damaged, strip by strip."""
-    for strip, found in _found(task, task.progress):
+    for strip, found in _found(task):
         grey = (255 * found.probability).round().astype(np.uint8)
         grey[grey < LEAST_SHOWN] = 0
         if grey.any():
@@ -195,25 +224,23 @@ def find(task: Task) -> dict[str, Any]:
     return {}
 
 
-def _found(task: Task, progress: Callable[[float], None]) -> Iterator[tuple[slice, Damage]]:
+def _found(task: Task) -> Iterator[tuple[slice, damage.Damage]]:
     """Rows of strips of the region, and what is damaged in them."""
-    return searched(task.photo.now, *task.part, task.region.sensitivity, progress)
+    for strip, image, inside, share in strips(task.photo.now, *task.part, task.progress):
+        found = damage.find_damage(image, sensitivity=task.region.sensitivity, progress=share)
+        yield strip, damage.Damage(found.found[inside], found.probability[inside])
 
 
 def mend(task: Task) -> dict[str, Any]:
     """Find what is damaged in the whole picture, and repair it, as two steps."""
     found = np.zeros(task.photo.shape, dtype=bool)
-    for strip, part in _found(task, lambda share: task.progress(share / 2)):
+    for strip, part in _found(replace(task, turn=(0, 2))):
         found[strip] = part.found
     if not found.any():
         return {"pixels": 0}
     mask = mask_url(found)
     task.photo.do("the search", marks=[{"image": mask}])
-
-    def tell(progress: float | None = None, **what: Any) -> None:
-        task.tell(**what, **({} if progress is None else {"progress": (1 + progress) / 2}))
-
-    return repair(replace(task, region=Region(mask=mask), tell=tell))
+    return repair(replace(task, region=Region(mask=mask), turn=(1, 2)))
 
 
 def learn(task: Task) -> dict[str, Any]:
@@ -223,7 +250,7 @@ def learn(task: Task) -> dict[str, Any]:
 
         def progress(share: float, number: int = number) -> None:
             try:
-                task.progress_of(number, 2)(share)
+                replace(task, turn=(number, 2)).progress(share)
             except StoppedError as stopped:
                 raise KeyboardInterrupt from stopped  # which keeps what is learned so far
 
@@ -235,12 +262,15 @@ def learn(task: Task) -> dict[str, Any]:
 
 
 def surprise(task: Task) -> dict[str, Any]:
-    """Map how much less likely than usual pixels are, strip by strip."""
-    rows, columns = task.part
-    zoom = task.region.zoom
-    for strip, excess in surprises(task.flow, task.photo.now, rows, columns, zoom, task.progress):
+    """Map how much less likely than usual pixels are: of squares of the zoom, the maximum."""
+    edge = 1 << task.region.zoom
+    for strip, image, inside, share in strips(task.photo.now, *task.part, task.progress):
+        excess = restoring.Around(task.flow, image).excess_map(share).float().numpy()[inside]
+        rest = [(0, -size % edge) for size in excess.shape]
+        excess = np.pad(excess, rest, constant_values=-np.inf)
+        excess = excess.reshape(excess.shape[0] // edge, edge, -1, edge).max((1, 3))
         grey = (SURPRISE_STEPS * excess).clip(0, 255).astype(np.uint8)
-        task.tell(map=png_url(grey), top=strip.start, left=columns.start)
+        task.tell(map=png_url(grey), top=strip.start, left=task.part[1].start)
     return {}
 
 
@@ -297,7 +327,7 @@ def redraw(task: Task) -> dict[str, Any]:
     for number in range(region.count):
         generator = torch.Generator().manual_seed(region.seed + number)
         draw = partial(enlarging.redraw, **how, generator=generator)
-        progress = task.progress_of(number, region.count)
+        progress = replace(task, turn=(number, region.count)).progress
         show(task.computed(draw, crop.image, crop.hole, progress=progress))
     return {}
 
@@ -333,33 +363,20 @@ def _offering(task: Task, crop: Crop) -> Callable[..., None]:
 
 def parts(task: Task) -> dict[str, Any]:
     """The separate marks of a region, the largest first."""
-    names, region = label(task.marked, connectivity=2), task.region
-    found = []
-    for number, box in enumerate(find_objects(names), 1):
-        mask = names[box] == number
-        found.append((int(mask.sum()), box, mask))
-    found.sort(key=lambda one: -one[0])
+    found = sorted(regionprops(label(task.marked, connectivity=2)), key=lambda one: -one.area)
     return {
         "parts": [
             {
-                "pixels": pixels,
-                "top": region.top + box[0].start,
-                "left": region.left + box[1].start,
-                "height": len(mask),
-                "width": len(mask[0]),
-                "mask": mask_url(mask),
+                "pixels": int(one.area),
+                "top": task.region.top + one.bbox[0],
+                "left": task.region.left + one.bbox[1],
+                "height": len(one.image),
+                "width": len(one.image[0]),
+                "mask": mask_url(one.image),
             }
-            for pixels, box, mask in found[:MAX_PARTS]
+            for one in found[:MAX_PARTS]
         ]
     }
-
-
-def grown(task: Task) -> dict[str, Any]:
-    """The marks of a region, grown by some pixels, or shrunk by a negative number."""
-    by, region = task.region.grow, task.region
-    change = binary_dilation if by > 0 else binary_erosion
-    found = change(task.marked, np.ones((3, 3)), abs(by))
-    return {"mask": mask_url(found), "top": region.top, "left": region.left} if found.any() else {}
 
 
 def enlarge(task: Task) -> dict[str, Any]:
@@ -396,7 +413,7 @@ def enlarge(task: Task) -> dict[str, Any]:
     return {"opened": new.facts()}
 
 
-_ALL = repair, find, mend, learn, surprise, complete, redraw, copied, parts, grown, enlarge
+_ALL = repair, find, mend, learn, surprise, complete, redraw, copied, parts, enlarge
 TASKS: dict[str, Callable[[Task], dict[str, Any]]] = {one.__name__: one for one in _ALL}
 """By the names that the page uses."""
 OF_AVERAGES = redraw, enlarge

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rgflow.app.data_urls import png_url
-from rgflow.app.latent_image import LatentImage
+from rgflow.app.models import LatentImage
 from rgflow.app.workspace import Workspace
 from rgflow.latents import Address
 from rgflow.lattice import Mask
@@ -26,18 +26,6 @@ ORDER = count()
 def packed(values: NDArray[Any]) -> str:
     """Bytes of an array, such as [H, W, 3], as text."""
     return base64.b64encode(np.ascontiguousarray(values, dtype=np.uint8).tobytes()).decode()
-
-
-def unpacked(text: str, shape: Sequence[int]) -> Mask:
-    """A mask [H, W] that the page sent.
-
-    Raises:
-        ValueError: If it is of another size.
-    """
-    values = np.frombuffer(base64.b64decode(text), dtype=np.uint8)
-    if values.size != int(np.prod(shape)):
-        raise ValueError(f"Expected a mask of {int(np.prod(shape))} pixels; got {values.size}.")
-    return values.reshape(shape) > 0
 
 
 def rgb(image: Tensor) -> NDArray[np.uint8]:
@@ -82,13 +70,8 @@ def canvas(
     )
 
 
-def item(picture: NDArray[np.uint8], caption: str, **more: Any) -> dict[str, Any]:
-    """A small picture [H, W, 3] for a sheet."""
-    return {"url": png_url(picture), "caption": caption, **more}
-
-
 def sheet(items: Sequence[dict[str, Any]], *, size: int = 88, empty: str = "") -> str:
-    """Small pictures side by side, as `sheet.js` draws them."""
+    """Small pictures side by side, as `sheet.js` draws them: each has a `url` and a `caption`."""
     return json.dumps({"items": list(items), "size": size, "empty": empty})
 
 
@@ -99,10 +82,11 @@ def images(
     **more: Any,
 ) -> str:
     """Images as a sheet, one of which may be marked."""
-    pairs = zip(found, captions, strict=True)
-    return sheet(
-        [item(rgb(one.pixels), caption, chosen=one is chosen) for one, caption in pairs], **more
-    )
+    items = [
+        {"url": png_url(rgb(one.pixels)), "caption": caption, "chosen": one is chosen}
+        for one, caption in zip(found, captions, strict=True)
+    ]
+    return sheet(items, **more)
 
 
 def choice(event: gr.EventData, things: Sequence[T], captions: Sequence[str]) -> T:

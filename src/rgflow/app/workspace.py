@@ -1,24 +1,53 @@
-"""The workspace of one page: the current image, and what the page shows of it.
+"""The workspace of one page of latents: the current image, its history, what the page shows of it.
 
-Its changes are functions of a workspace, in `moving`, `mixing` and `repairing`.
+Its changes are functions of a workspace, beside the panels that make them.
 """
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from rgflow.app.history import History, State, initial
-from rgflow.app.latent_image import LatentImage, decoded, encoded, sampled
-from rgflow.app.models import OpenModel
-from rgflow.latents import Latents
+from rgflow.app.models import LatentImage, OpenModel
+from rgflow.latents import Address, Latents
+from rgflow.lattice import Mask
 
+MAX_UNDO = 100
+"""States that are kept, for memory."""
 NOISE_DRAWS = 4
 """Draws of the noise with which bits per dimension are measured."""
 SAMPLE_TEMPERATURE = 0.8
 """Temperature of samples, unless the user sets another."""
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """Everything that undo restores.
+
+    Attributes:
+        opened: The model.
+        image: The current image.
+        mask: What to repair.
+        samples: Images drawn together, to choose from.
+        second: The image to mix with.
+        first: The image that was mixed with it, if the current one is a mixture.
+        shares: The share of the second image in it, level by level.
+        chosen: Latents that have sliders.
+        completions: What may fill the mask, to choose from.
+    """
+
+    opened: OpenModel
+    image: LatentImage
+    mask: Mask
+    samples: tuple[LatentImage, ...] = ()
+    second: LatentImage | None = None
+    first: LatentImage | None = None
+    shares: tuple[float, ...] = ()
+    chosen: tuple[Address, ...] = ()
+    completions: tuple[LatentImage, ...] = ()
 
 
 @dataclass(eq=False)
@@ -38,13 +67,15 @@ class View:
     sent: dict[int, object] = field(default_factory=dict)
 
 
-class Workspace(History):
+class Workspace:
     """The workspace of one page.
 
     Args:
         opened: The model to begin with.
 
     Attributes:
+        state: The current state.
+        revision: Counts the changes.
         view: How the page looks.
         pending: Applies the values of sliders that are still being moved; none: no slider is.
         slider_revision: The revision that the sliders show; it stays while only they move.
@@ -52,11 +83,12 @@ class Workspace(History):
     """
 
     def __init__(self, opened: OpenModel) -> None:
-        super().__init__(initial(opened, sampled(opened, [0], SAMPLE_TEMPERATURE)[0]))
+        self.state = _initial(opened)
+        self.revision = self.slider_revision = 0
         self.view = View()
         self.pending: Callable[[], None] | None = None
-        self.slider_revision = 0
         self.stopping = False
+        self._past, self._future = list[State](), list[State]()
         self._cache: dict[str, tuple[tuple[Any, ...], Any]] = {}
 
     @property
@@ -90,15 +122,43 @@ class Workspace(History):
 
         return f"{self.cached('likelihood', (self.image,), found):.3f} {flow.unit.name}"
 
-    # ---------------------------------------------------------------- changes
+    # ---------------------------------------------------------------- history
+
+    def commit(self, state: State) -> None:
+        """Go to another state; undo leads back."""
+        self._past, self._future = [*self._past, self.state][-MAX_UNDO:], []
+        self.amend(state)
 
     def amend(self, state: State) -> None:
-        """As for `History`; values of sliders that aren't applied are dropped."""
+        """Replace the current state by one that needs no step of its own; values of sliders that
+        aren't applied are dropped."""
         if state.opened is not self.opened:
             self.view.level = self.view.pixel = None
-        self.pending = None
-        super().amend(state)
+        self.state, self.pending = state, None
+        self.revision += 1
         self.slider_revision = self.revision
+
+    def undo(self) -> bool:
+        """Go back to the state before; returns whether there was one."""
+        return self._step(self._past, self._future)
+
+    def redo(self) -> bool:
+        """Go forward again; returns whether anything was undone."""
+        return self._step(self._future, self._past)
+
+    def _step(self, source: list[State], target: list[State]) -> bool:
+        if not source:
+            return False
+        target.append(self.state)
+        self.amend(source.pop())
+        return True
+
+    @property
+    def undoable(self) -> tuple[int, int]:
+        """The number of steps to undo, and to redo."""
+        return len(self._past), len(self._future)
+
+    # ---------------------------------------------------------------- changes
 
     def apply_pending(self) -> None:
         """Apply the values of sliders that were moved."""
@@ -110,17 +170,14 @@ class Workspace(History):
 
     def open(self, opened: OpenModel) -> None:
         """Start again with another model."""
-        self.commit(initial(opened, sampled(opened, [0], SAMPLE_TEMPERATURE)[0]))
+        self.commit(_initial(opened))
 
-    def take(self, image: LatentImage) -> None:
-        """Make this the current image; samples, the second image and sliders stay."""
-        self.commit(self.with_image(image))
-
-    def with_image(self, image: LatentImage) -> State:
-        """The state that `take` leads to."""
+    def take(self, image: LatentImage, **more: Any) -> None:
+        """Make this the current image; samples, the second image and sliders stay, unless `more`
+        of the state is set."""
         now = self.state
-        kept: Any = {"samples": now.samples, "second": now.second, "chosen": now.chosen}
-        return replace(initial(self.opened, image), **kept)
+        kept: Any = {"samples": now.samples, "second": now.second, "chosen": now.chosen, **more}
+        self.commit(replace(_initial(self.opened, image), **kept))
 
     def change(self, image: LatentImage) -> None:
         """Replace the current image by a changed version, if it differs."""
@@ -130,13 +187,19 @@ class Workspace(History):
 
     def edit(self, z: Latents, how: str) -> None:
         """Change the latents of the current image; `how` says in a few words what was done."""
-        self.change(replace(decoded(self.opened, z, self.image.caption), edited=how))
+        self.change(replace(self.opened.decoded(z, self.image.caption), edited=how))
 
     def sample(self, seeds: Iterable[int], temperature: float | list[float]) -> None:
         """Draw images, one for every seed, and take the first."""
-        found = sampled(self.opened, seeds, temperature)
-        self.commit(replace(self.with_image(found[0]), samples=tuple(found)))
+        found = self.opened.sampled(seeds, temperature)
+        self.take(found[0], samples=tuple(found))
 
     def encode(self, pixels: Tensor, caption: str) -> LatentImage:
         """An image of the user's own, uint8 [C, H, W]."""
-        return encoded(self.opened, pixels, caption)
+        return self.opened.encoded(pixels, caption)
+
+
+def _initial(opened: OpenModel, image: LatentImage | None = None) -> State:
+    """The state of an image, by default the first sample, that nothing has been done to."""
+    image = image or opened.sampled([0], SAMPLE_TEMPERATURE)[0]
+    return State(opened, image, np.zeros(opened.flow.image_shape[1:], dtype=bool))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from rgflow.checks import check_name
 from rgflow.cli import adapting, regions
 from rgflow.cli.parsing import Parser, most, outputs, parse
+from rgflow.files import expanded
 from rgflow.outputs import Made, Source, check_space
 from rgflow.text import bars, many, say, share_bar
 
@@ -43,6 +44,13 @@ def run(arguments: Sequence[str]) -> None:
     )
     options.word("model", "photos", "a model of photographs: its name or folder, or a run")
     regions.add_options(options)
+    options.add_argument(
+        "--infrared",
+        nargs="*",
+        type=str,
+        help="repair what is dark in infrared scans of films: in these grey files, one for each "
+        "picture; without any, in a picture's own fourth channel or second page",
+    )
     options.number(
         "sensitivity",
         0.4,
@@ -52,17 +60,24 @@ def run(arguments: Sequence[str]) -> None:
     )
     adapting.add_options(options, None, "; by default 800 steps")
     options.whole("sweeps", 4, "number of times every missing pixel is estimated")
+    options.number("grain", 0.0, "from 0 to 1: how grainy repaired areas are; 1: as around", 0, 1)
     options.whole("completions", 0, "number of possible completions to sample as well", least=0)
     options.whole("particles", 32, "number of particles for --completions", least=2)
-    options.whole("seed", 0, "seed of completions", least=0)
+    options.whole("seed", 0, "seed of completions and of grain", least=0)
     options.word("background", "white", "the colour behind transparent pixels")
     options.limit()
     options.out("repaired", "output folder")
     collecting.add_options(options)
     settings = parse(options, arguments)
-    if settings.mask and settings.box:
-        raise ValueError("Expected --mask or --box; got both: leave one out.")
+    infrared = settings.infrared
+    if sum(one is not None for one in (settings.mask, settings.box, infrared)) > 1:
+        raise ValueError("Expected one of --mask, --box and --infrared; got more: leave them out.")
     regions.check(settings, len(settings.pictures))
+    if infrared and len(infrared) != len(settings.pictures):
+        raise ValueError(
+            f"Expected an infrared scan for each of {many(len(settings.pictures), 'picture')}; got "
+            f"{len(infrared)}."
+        )
 
     from rgflow import trained
     from rgflow.photographs.collections import collection
@@ -72,6 +87,8 @@ def run(arguments: Sequence[str]) -> None:
     from rgflow.training.optimisation import prepare_machine
 
     masks = [regions.mask_of(settings, number) for number in range(len(settings.pictures))]
+    if infrared:
+        masks = [[expanded(path)] for path in infrared]
     paths, examples = list[str](), dict[str, str]()
     for name in settings.pictures:
         kind, _, which = name.partition("example:")
@@ -144,7 +161,8 @@ class Repair:
         from rgflow.cli.collecting import save
         from rgflow.figures.repair import before_after
         from rgflow.photographs.damage import find_damage, seen_through
-        from rgflow.photographs.restoring import MAX_COMPLETED_PIXELS
+        from rgflow.photographs.infrared import damage_in, read_infrared
+        from rgflow.photographs.restoring import MAX_COMPLETED_PIXELS, grained
 
         settings, flow = self.settings, self.flow
         start, path = time.perf_counter(), source.path
@@ -163,7 +181,12 @@ class Repair:
             mask, searched = "", not settings.mask and settings.box is None
             if searched:
                 sensitivity = settings.sensitivity
-                hole = find_damage(image, sensitivity=sensitivity, progress=progress).found
+                if settings.infrared is not None:
+                    file = given.more[0] if given.more else given.file
+                    infrared = read_infrared(file, picture.size)
+                    hole = damage_in(infrared, sensitivity=sensitivity)
+                else:
+                    hole = find_damage(image, sensitivity=sensitivity, progress=progress).found
                 if not hole.any():
                     say(f"{path.name}: no damage was found; raise --sensitivity, or use --mask.")
                     return
@@ -178,6 +201,9 @@ class Repair:
                 )
         whole, learned = adapting.restored(flow, image, hole, settings, path.name)
         whole = seen_through(image, hole, whole)
+        if settings.grain:
+            generator = given.generator(settings.seed)
+            whole = grained(flow, whole, hole, settings.grain, generator=generator)
         if self.keep:
             learned.save_pretrained(self.keep)
         repaired = picture.replaced(whole.cpu().numpy(), hole)

@@ -9,6 +9,7 @@ import io
 import logging
 import math
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -162,20 +163,26 @@ def decoded(file: ImageFile) -> tuple[Image.Image, list[str]]:
     notes, tags = list[str](), getattr(file, "tag_v2", {})
     if getattr(file, "is_animated", False):
         notes.append("only its first frame is used")
-    if (bits := _bits(file)) > 8 and not file.mode.startswith("I"):
+    if file.tile and file.tile[0][0] == "raw" and tags.get(284) == 2 and 16 in tags.get(258, ()):
+        raise _RefusedError("16 bits in planes, uncompressed")  # whose bytes Pillow mixes up
+    files = [file, *_lower(file)]
+    if (bits := _bits(file)) > 8 and not file.mode.startswith("I") and len(files) == 1:
         notes.append(f"only the upper 8 of {bits} bits per colour are read and written")
     if (channels := tags.get(277, 0)) > len(file.getbands()):
         notes.append(f"only {len(file.getbands())} of {channels} channels are read and written")
     file.load()
     if file.mode == "P" and not file.palette:
         raise ValueError("it has no palette")
-    try:
-        image = ImageOps.exif_transpose(file)  # a copy: the file holds on to memory of its decoder
+    try:  # copies: the file holds on to memory of its decoder
+        image, *lower = [ImageOps.exif_transpose(one) for one in files]
         if tags and {*file.getexif()} & {*WORDS}:
             image.info["exif"] = in_tiff(file.getexif())
     except Exception:
-        image = file.copy()
+        image, *lower = [one.copy() for one in files]
         image.info["exif"] = None
+    image.info.pop("lower", None)
+    if lower:
+        image.info["lower"] = lower[0]
     if (mode := MODES.get(image.mode)) is None:
         raise _RefusedError("real values of unknown range" if image.mode == "F" else image.mode)
     if mode == "I;16":
@@ -194,6 +201,47 @@ def decoded(file: ImageFile) -> tuple[Image.Image, list[str]]:
     return image if image.mode == mode else image.convert(mode), notes
 
 
+def _lower(file: ImageFile) -> list[ImageFile]:
+    """The same picture with the lower 8 of 16 bits per colour, where Pillow, which reads the upper
+    ones, can be made to: by the other order of bytes."""
+    name, _, order = _raw(file).partition(";16")
+    little = order == "L" or (order == "N" and sys.byteorder == "little")
+    planes = getattr(file, "tag_v2", {}).get(284) == 2
+    deep = file.format in ("PNG", "TIFF") and name in ("RGB", "RGBX", "RGBA") and order
+    if not deep or planes or "transparency" in file.info:
+        return []
+    return [_again(file, f"{name};16{'B' if little else 'L'}", file.mode)]
+
+
+def fourth(file: ImageFile) -> Image.Image | None:
+    """The upper 8 bits of a fourth channel that Pillow leaves out, upright; none: there is none."""
+    if file.mode != "RGB" or not (raw := _raw(file)).startswith("RGBX"):
+        return None
+    return ImageOps.exif_transpose(_again(file, raw.replace("X", "A"), "RGBA")).getchannel("A")
+
+
+def _raw(file: ImageFile) -> str:
+    """How Pillow calls the order of the bytes of pixels; empty: in several ways."""
+    names = {one[3] if isinstance(one[3], str) else str(one[3][0]) for one in file.tile if one[3]}
+    return names.pop() if len(names) == 1 else ""
+
+
+def _again(file: ImageFile, raw: str, mode: str) -> ImageFile:
+    """The same picture, read as if its bytes had another order."""
+    assert file.fp is not None
+    at = file.fp.tell()
+    file.fp.seek(0)
+    found = type(file)(file.fp, "")
+    found._mode = mode
+    found.tile = [
+        one._replace(args=(raw, *one.args[1:]) if isinstance(one.args, tuple) else raw)
+        for one in found.tile
+    ]
+    found.load()
+    file.fp.seek(at)
+    return found
+
+
 KEPT = ("icc_profile", "exif", "dpi")
 """What is kept of a file besides pixels, as Pillow calls it."""
 WORDS = (270, 271, 272, 305, 306, 315, 33432, 34665, 34853)
@@ -201,14 +249,17 @@ WORDS = (270, 271, 272, 305, 306, 315, 33432, 34665, 34853)
 
 
 def keep(image: Image.Image, notes: list[str]) -> None:
-    """Keep, of what was in a file besides pixels, its colour profile, EXIF, resolution and the grey
-    that is transparent. Pillow would use the rest, such as compression, when it writes a picture.
+    """Keep, of what was in a file besides pixels, its colour profile, EXIF, resolution, the grey
+    that is transparent, and the lower 8 of 16 bits per colour, a picture of its own. Pillow would
+    use the rest, such as compression, when it writes a picture.
 
     Args:
         image: The picture.
         notes: Gets more of what it lacks, in words.
     """
     info, found = image.info, dict[str | tuple[int, int], Any]()
+    if "lower" in info:
+        found["lower"] = info["lower"]
     for name, called in (("icc_profile", "colour profile"), ("exif", "EXIF")):
         if name in info:
             try:

@@ -1,8 +1,8 @@
 """Pictures as they are in files: of any size and mode, and written back in the same mode.
 
-A flow sees 8-bit grey or colour. Everything else in a picture (transparency, 16 bits, a palette,
-CMYK, a colour profile, EXIF) is kept, and pixels that aren't replaced are written as they were
-read.
+A flow sees 8-bit grey or colour, the upper bits of 16. Everything else in a picture (transparency,
+lower bits, a palette, CMYK, a colour profile, EXIF) is kept, and pixels that aren't replaced are
+written as they were read.
 
 Letters in shapes: C channels; H, W rows and columns.
 """
@@ -21,6 +21,7 @@ from rgflow.cells import Mask
 from rgflow.data.images import Pixels
 from rgflow.data.opening import KEPT, MAX_PIXELS, decoded, flat, in_tiff, keep, picture_file
 from rgflow.files import replacing, writing
+from rgflow.photographs.deep import deep
 
 LOSSLESS = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP", ".bmp": "BMP"}
 """Endings of lossless files, and their formats."""
@@ -89,7 +90,11 @@ class Picture:
             new = new.convert("RGB").quantize(palette=out, dither=Image.Dither.NONE)
         else:
             new = new.convert(out.mode, dither=Image.Dither.NONE)
-        out.paste(new, (int(j[0]), int(i[0])), Image.fromarray(where[rows, columns]))
+        place, mask = (int(j[0]), int(i[0])), Image.fromarray(where[rows, columns])
+        out.paste(new, place, mask)
+        if "lower" in out.info:  # new pixels of 16 bits are those of 8, times 257
+            out.info["lower"] = out.info["lower"].copy()
+            out.info["lower"].paste(new, place, mask)
         return out
 
     def enlarged(self, pixels: Pixels, *, averages: bool = False) -> "Picture":
@@ -102,14 +107,13 @@ class Picture:
             averages: Whether old pixels are averages of these, rather than every `factor`-th of
                 them, which are then as they were, whatever a flow sees of them.
         """
-        mode, notes = self.image.mode, list(self.notes)
+        mode, notes, lower = self.image.mode, list(self.notes), self.image.info.get("lower")
         # Of a grey picture one channel, as the mean of three, rounded, would change averages.
         one = averages and len(self.seen) == 1
         seen = pixels[:1] if one else as_seen(pixels, len(self.seen))
         size = seen.shape[2], seen.shape[1]
         if mode == "I;16":
             image = Image.fromarray(seen[0].astype(np.uint16) * 257)
-            notes.append("new pixels have 8 of 16 bits")
         elif mode in ("LA", "RGBA"):
             alpha = _enlarged(self.image.getchannel("A"), size, averages)
             image = image_of(_uncovered(seen, np.asarray(alpha), self.behind))
@@ -121,10 +125,12 @@ class Picture:
             lacking = {"P": "its palette", "1": "black and white"}.get(mode, mode)
             notes.append(f"the result is {image.mode}, as {lacking} lacks some of the new colours")
         elif not averages and mode not in ("L", "RGB"):
-            values, factor = np.array(image), size[1] // self.size[0]
-            values[::factor, ::factor] = np.asarray(self.image)
-            image = Image.fromarray(values)
-        image.info = {name: self.image.info[name] for name in KEPT if name in self.image.info}
+            image = _with(image, self.image)
+        if mode == "I;16" or lower:
+            notes.append("new pixels have 8 of 16 bits")
+        image.info = {x: self.image.info[x] for x in KEPT if x in self.image.info}
+        if lower:
+            image.info["lower"] = image.copy() if averages else _with(image, lower)
         if mode in ("CMYK", "LAB") and image.info.pop("icc_profile", None):
             notes.append("its colour profile, which fits no RGB, is left out")
         return Picture(seen, image, tuple(notes), self.behind)
@@ -138,6 +144,13 @@ def _enlarged(channel: Image.Image, size: tuple[int, int], averages: bool) -> Im
     wider = Image.fromarray(np.pad(np.asarray(channel), (0, 1), "edge"))
     box = (left, left, width + left, height + left)
     return wider.resize(size, Image.Resampling.LANCZOS, box)
+
+
+def _with(image: Image.Image, old: Image.Image) -> Image.Image:
+    """An enlarged picture whose old pixels are as they were."""
+    values, factor = np.array(image), image.width // old.width
+    values[::factor, ::factor] = np.asarray(old)
+    return Image.fromarray(values)
 
 
 def _uncovered(seen: Pixels, alpha: Pixels, behind: tuple[int, ...]) -> Pixels:
@@ -185,8 +198,8 @@ _MODES = {
     "BMP": ("1", "L", "P", "RGB"),
 }
 _KEPT = {
-    "PNG": (*KEPT, "transparency"),
-    "TIFF": KEPT,
+    "PNG": (*KEPT, "transparency", "lower"),
+    "TIFF": (*KEPT, "lower"),
     "WEBP": ("icc_profile", "exif"),
     "BMP": ("dpi",),
 }
@@ -230,6 +243,8 @@ def encoded(image: Image.Image, path: Path) -> bytes:
     options |= {name: image.info[name] for name in _KEPT[kind] if name in image.info}
     if kind == "TIFF" and "exif" in options:
         options["exif"] = in_tiff(options["exif"])
+    if lower := options.pop("lower", None):
+        return deep(image, lower, kind, options)
     image.save(file, kind, **options)
     return file.getvalue()
 

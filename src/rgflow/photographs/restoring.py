@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import (  # type: ignore[attr-defined]  # which is found when it runs
     distance_transform_cdt,
+    distance_transform_edt,
 )
 from torch import Tensor
 
@@ -46,6 +47,8 @@ TILE, TILE_MARGIN = 96, 16
 biharmonic inpainting of a whole photograph at once would need too much memory."""
 PIXELS_PER_TILE = 500
 """Pixels that a sweep estimates in the time in which one square is initialised."""
+GRAIN_NEAR = 12
+"""Rows and columns around the nearest known pixel from which the grain of a missing one comes."""
 MAX_COMPLETED_PIXELS = 1 << 18
 """Largest hole, in pixels, for which completions are drawn: 10 minutes on one core."""
 
@@ -204,6 +207,55 @@ def restore(
         if preview and sweep == 0 and sweeps > 1:
             preview(blended())
     return blended()
+
+
+@torch.no_grad()
+def grained(
+    flow: Flow,
+    image: Tensor,
+    hole: Mask,
+    grain: float = 1.0,
+    *,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Give what fills a hole the grain of its surroundings, as smooth areas give repairs away.
+
+    To every pixel comes what a random known one near it differs from the median that is expected
+    there given all others; edges, where that is more than three times as usual, count as that.
+
+    Args:
+        flow: A flow of windows, of any size.
+        image: The photograph with the hole filled, uint8 [C, H, W].
+        hole: The hole, [H, W].
+        grain: The share of that difference, from 0 to 1.
+        generator: Source of randomness, on the CPU.
+
+    Returns:
+        The photograph, uint8 [C, H, W].
+
+    Raises:
+        ValueError: If the flow is of another kind, its coarse images are averages, or sizes don't
+            fit.
+
+    Example:
+        >>> from rgflow import load_flow
+        >>> image, hole = torch.randint(90, 110, (3, 40, 60), dtype=torch.uint8), np.eye(40, 60) > 0
+        >>> image[:, hole] = 100
+        >>> grained(load_flow("photos"), image, hole)[:, hole].float().std() > 2
+        tensor(True)
+    """
+    around, hole = Around(flow, image), check_hole(image, hole)
+    nearest = distance_transform_edt(hole, return_distances=False, return_indices=True)[:, hole]
+    moved = torch.randint(-GRAIN_NEAR, GRAIN_NEAR + 1, nearest.shape, generator=generator).numpy()
+    near = np.clip(nearest + moved, 0, np.array(hole.shape)[:, None] - 1)
+    sites = torch.from_numpy(np.where(hole[*near], nearest, near).T).to(around.image.device)
+    parts = [around.image[:, *part.T].T - around.median(part) for part in sites.split(BAND)]
+    found = torch.cat(parts).T
+    most = 3 * 1.4826 * found.abs().median(1, keepdim=True).values
+    out, (i, j) = around.image.clone(), hole.nonzero()
+    new = out[:, i, j] + grain * found.clamp(-most, most)
+    out[:, i, j] = new.round().clamp(0, 255).to(torch.uint8)
+    return out
 
 
 def completions(

@@ -2,21 +2,33 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import gradio as gr
+import numpy as np
 import torch
+from torch import Tensor
 
+from rgflow import latents
 from rgflow.analysis.fields import ReceptiveFields
-from rgflow.app import moving, views
+from rgflow.analysis.traversals import prior_scale
+from rgflow.app import views
+from rgflow.app.data_urls import png_url
 from rgflow.app.page import Page, set_view, slider
 from rgflow.app.panel import Panel
 from rgflow.app.workspace import SAMPLE_TEMPERATURE, Workspace
-from rgflow.figures import heat
+from rgflow.figures import heat, to_bytes
 from rgflow.figures.charts import level_colours
 from rgflow.latents import Address
 from rgflow.lattice import Lattice, Mask
+from rgflow.local import Edit, LocalFlow
+from rgflow.model import RGFlow
 
+MAX_SLIDERS = 4
+"""Latents that have a slider at the same time, as more don't fit the page."""
+SLIDER_ROUNDING = 0.00501
+"""The largest difference between a latent and its slider, which shows two decimals."""
 SLIDER_END = 6.0
 """The end of the sliders, in units of the prior's scale."""
 SLIDER_COLOURS = ("#4cc9f0", "#f72585", "#90be6d", "#f9c74f")
@@ -55,11 +67,11 @@ class Latents(Panel):
         hint = gr.Markdown(elem_id="hint")
         sliders = [
             slider(-SLIDER_END, SLIDER_END, 0, step=0.05, visible=False, elem_id=f"latent-{k}")
-            for k in range(moving.MAX_SLIDERS)
+            for k in range(MAX_SLIDERS)
         ]
         with gr.Row():
             clear = gr.Button("Clear sliders", size="sm", min_width=60, elem_id="unchoose")
-            zero = gr.Button("Zero level", size="sm", min_width=60, elem_id="zero")
+            no = gr.Button("Zero level", size="sm", min_width=60, elem_id="zero")
             anew = gr.Button("Redraw level", size="sm", min_width=60, elem_id="anew")
         revision = gr.Number(0, precision=0, visible="hidden")
 
@@ -70,13 +82,15 @@ class Latents(Panel):
             return self.atlas_of_level(work)
 
         page.on(level.input, set_view("level"), [level])
+        page.on(page.canvas.pick, pick, event=True)
         page.on(atlas.choose, self.choose, event=True)
-        page.live(sliders, revision, moving.preview, moving.set_values)
-        page.on(clear.click, moving.clear_chosen)
-        page.on(zero.click, lambda work: moving.zero(work, work.level))
-        page.on(anew.click, self.redraw)
+        page.live(sliders, revision, preview, set_values)
+        page.on(clear.click, lambda work: work.commit(replace(work.state, chosen=())))
+        page.on(no.click, lambda work: zero(work, work.level))
+        # With another seed every time.
+        page.on(anew.click, lambda work: redraw(work, work.level, work.revision + 1))
         page.show([level, atlas, hint], updates)
-        page.show([*sliders, revision], self.values, lambda work: work.slider_revision)
+        page.show([*sliders, revision], self.slider_values, lambda work: work.slider_revision)
 
     def atlas_of_level(self, work: Workspace) -> list[Any]:
         """The levels, the receptive fields to choose from, and which these are."""
@@ -97,10 +111,9 @@ class Latents(Panel):
             )
         return [radio, _atlas(work.opened.fields, shown_latents(work), work.state.chosen), words]
 
-    def values(self, work: Workspace) -> list[Any]:
+    def slider_values(self, work: Workspace) -> list[Any]:
         """The values of the sliders, and the revision that they belong to."""
         channels = work.opened.flow.image_shape[0]
-        pairs = zip(work.state.chosen, moving.values(work), strict=True)
         found: list[Any] = [
             gr.update(
                 visible=True,
@@ -109,30 +122,20 @@ class Latents(Panel):
                 minimum=min(-SLIDER_END, math.floor(value)),  # it may be far from what is usual
                 maximum=max(SLIDER_END, math.ceil(value)),
             )
-            for address, value in pairs
+            for address, value in zip(work.state.chosen, values(work), strict=True)
         ]
         hidden = gr.update(visible=False, value=0)
-        return [*found, *[hidden] * (moving.MAX_SLIDERS - len(found)), work.slider_revision]
+        return [*found, *[hidden] * (MAX_SLIDERS - len(found)), work.slider_revision]
 
     def choose(self, work: Workspace, event: gr.EventData) -> None:
         """Add or remove the slider of a latent."""
-        latents, channels = shown_latents(work), work.opened.flow.image_shape[0]
-        captions = [views.short(one, channels) for one in latents]
-        moving.choose(work, views.choice(event, latents, captions))
-
-    def redraw(self, work: Workspace) -> None:
-        """Draw the latents of the shown level anew, with another seed every time."""
-        moving.redraw(work, work.level, work.revision + 1, SAMPLE_TEMPERATURE)
+        shown, channels = shown_latents(work), work.opened.flow.image_shape[0]
+        captions = [views.short(one, channels) for one in shown]
+        choose(work, views.choice(event, shown, captions))
 
     def drawn(self, work: Workspace) -> str:
         """The image with outlines of what the chosen latents change, or what changes a pixel."""
-        outlines = _cones(work)
-        if work.view.pixel and not work.state.chosen:
-            outlines = _inference(work, *work.view.pixel)
-        elif work.view.pixel:
-            pixel = work.opened.flow.lattice.box(*work.view.pixel, 1, 1)
-            outlines.append((pixel, PIXEL_COLOUR))
-        return views.canvas(work, outlines=outlines)
+        return views.canvas(work, outlines=_outlines(work))
 
     def legend(self, work: Workspace) -> str:
         """What the outlines mean, as HTML."""
@@ -153,6 +156,88 @@ class Latents(Panel):
         return f"Outlined: the sites of latents that depend on the white pixel, by level: {squares}"
 
 
+# ---------------------------------------------------------------- changes
+
+
+def pick(work: Workspace, event: gr.EventData) -> None:
+    """Pick a pixel of the image; the one that is picked is put back."""
+    row, column = int(event.row), int(event.column)
+    height, width = work.opened.flow.image_shape[1:]
+    if 0 <= row < height and 0 <= column < width:
+        work.view.pixel = None if work.view.pixel == (row, column) else (row, column)
+
+
+def choose(work: Workspace, address: Address) -> None:
+    """Add a slider for a latent, or remove the one it has; a fifth replaces the oldest."""
+    chosen = [one for one in work.state.chosen if one != address]
+    if len(chosen) == len(work.state.chosen):
+        chosen = [*chosen, address][-MAX_SLIDERS:]
+    work.commit(replace(work.state, chosen=tuple(chosen)))
+
+
+def values(work: Workspace) -> list[float]:
+    """The values of the chosen latents, in units of the prior's scale."""
+    z, unit = work.image.latents, prior_scale(work.opened.flow)
+    return [z[address].item() / unit for address in work.state.chosen]
+
+
+def preview(work: Workspace, new: Sequence[float]) -> Tensor:
+    """The image with the chosen latents at other values, which wait to be applied. Only the cones
+    of these latents are evaluated.
+
+    Returns:
+        uint8 [C, H, W].
+    """
+    flow, chosen = work.opened.exact, work.state.chosen
+    work.pending = lambda: set_values(work, new)
+    z = _moved(work, new)
+    edit: Edit | None = None
+    if isinstance(flow, RGFlow):
+        edit = work.cached("edit", (work.image, chosen), lambda: _editing(work, flow))
+    with torch.no_grad():
+        return to_bytes(edit.paste(edit.decode(edit.of_latents(z))) if edit else flow.decode(z))[0]
+
+
+def set_values(work: Workspace, new: Sequence[float]) -> None:
+    """Set the chosen latents, in units of the prior's scale; more values are left out."""
+    work.edit(_moved(work, new), "latents moved")
+
+
+def zero(work: Workspace, level: int) -> None:
+    """Set all latents of a level to 0."""
+    z = work.image.latents
+    work.edit(z.replace(level, torch.zeros_like(z.levels[level])), f"level {level} at 0")
+
+
+def redraw(work: Workspace, level: int, seed: int, temperature: float = SAMPLE_TEMPERATURE) -> None:
+    """Draw the latents of a level again, and keep the others."""
+    new = work.opened.flow.draw_each([seed], temperature).to(torch.float64)
+    z = work.image.latents.replace(level, new.levels[level])
+    work.edit(z, f"level {level} drawn anew")
+
+
+def _editing(work: Workspace, flow: RGFlow) -> Edit | None:
+    """An edit of the chosen latents; none if latents have led to pixels out of range."""
+    mask = np.zeros(flow.image_shape[1:], dtype=bool)
+    for _, i, j, _ in work.state.chosen:
+        mask[i, j] = True
+    with torch.no_grad():
+        image = flow.decode(work.image.latents)
+        inside = bool(((image >= 0) & (image < 256)).all())
+        return LocalFlow(flow, image).edit(mask) if inside else None
+
+
+def _moved(work: Workspace, new: Sequence[float]) -> latents.Latents:
+    z, unit = work.image.latents, prior_scale(work.opened.flow)
+    for address, value, now in zip(work.state.chosen, new, values(work), strict=False):
+        if abs(value - now) > SLIDER_ROUNDING:
+            z = z.set(address, value * unit)
+    return z
+
+
+# ---------------------------------------------------------------- pictures
+
+
 def _atlas(found: ReceptiveFields, addresses: Sequence[Address], chosen: Sequence[Address]) -> str:
     """Receptive fields as a sheet."""
     channels, items = len(found.strengths), []
@@ -160,8 +245,8 @@ def _atlas(found: ReceptiveFields, addresses: Sequence[Address], chosen: Sequenc
         _, i, j, c = one
         title = f"{views.name(one, channels)}: strength {found.strengths[c, i, j]:.2g}"
         field = heat(found.field(one)).permute(1, 2, 0).numpy()
-        caption = views.short(one, channels)
-        items.append(views.item(field, caption, title=title, chosen=one in chosen))
+        shown = {"url": png_url(field), "caption": views.short(one, channels), "title": title}
+        items.append({**shown, "chosen": one in chosen})
     empty = "No latent of this level changes this pixel noticeably: try a coarser level."
     return views.sheet(items, size=64, empty=empty)
 
@@ -180,29 +265,23 @@ def shown_latents(work: Workspace) -> list[Address]:
     return [tuple(windows.addresses[k].tolist()) for k in order if strengths[k] > 0]
 
 
-def _cones(work: Workspace) -> list[tuple[Mask, str]]:
-    """Where the last chosen latent acts strongly, and the generation cones of all chosen ones, each
-    with its colour."""
-    lattice, chosen = work.opened.flow.lattice, work.state.chosen
+def _outlines(work: Workspace) -> list[tuple[Mask, str]]:
+    """Masks, each with its colour: where the last chosen latent acts strongly, the generation cones
+    of all chosen ones or, without any, the sites of the latents that the picked pixel reaches, by
+    level; and that pixel."""
+    lattice, chosen, picked = work.opened.flow.lattice, work.state.chosen, work.view.pixel
     found: list[tuple[Mask, str]] = []
     if chosen:
         field = work.opened.fields.field(chosen[-1])
         found.append(((field > STRONG_SHARE * field.max()).numpy(), FIELD_COLOUR))
-    if not isinstance(lattice, Lattice):
-        return found
-    return found + [
-        (lattice.generation_cone(lattice.site(h, i, j)), colour)
-        for (h, i, j, _), colour in zip(chosen, SLIDER_COLOURS, strict=False)
-    ]
-
-
-def _inference(work: Workspace, row: int, column: int) -> list[tuple[Mask, str]]:
-    """The sites of the latents that a pixel reaches, by level, and the pixel."""
-    lattice = work.opened.flow.lattice
-    if not isinstance(lattice, Lattice):
-        return []
-    pixel = lattice.box(row, column, 1, 1)
-    cone = lattice.inference_cone(pixel)
-    colours = level_colours(lattice.levels)
-    marks = [(cone & (lattice.site_levels == h), colours[h]) for h in range(lattice.levels)]
-    return [*marks, (pixel, PIXEL_COLOUR)]
+    if isinstance(lattice, Lattice):
+        for (h, i, j, _), colour in zip(chosen, SLIDER_COLOURS, strict=False):
+            found.append((lattice.generation_cone(lattice.site(h, i, j)), colour))
+    if picked:
+        pixel = lattice.box(*picked, 1, 1)
+        if isinstance(lattice, Lattice) and not chosen:
+            cone = lattice.inference_cone(pixel)
+            for h, colour in enumerate(level_colours(lattice.levels)):
+                found.append((cone & (lattice.site_levels == h), colour))
+        found.append((pixel, PIXEL_COLOUR))
+    return found

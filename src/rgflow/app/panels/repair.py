@@ -1,14 +1,28 @@
 """The panel Repair: paint a hole, and let the model fill it in."""
 
-from typing import ClassVar
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
 
 import gradio as gr
 import numpy as np
+from torch import Tensor
 
-from rgflow.app import repairing, views
+from rgflow.app import views
+from rgflow.app.models import LatentImage
 from rgflow.app.page import Page, seed_field, seed_from, slider
 from rgflow.app.panel import Panel
 from rgflow.app.workspace import Workspace
+from rgflow.figures import to_bytes
+from rgflow.lattice import Mask
+from rgflow.repair.climb import Climb
+from rgflow.repair.comparison import fill
+from rgflow.repair.particles import maps_once
+
+PARTICLES, SWEEPS, STEPS, DRAWS = 64, 3, 300, 100
+"""Settings for filling in holes: particles and sweeps, or steps and draws of a climb."""
+CLIMBS = 3
+"""Climbs from different starts; each gives one completion."""
 
 
 class Repair(Panel):
@@ -49,12 +63,13 @@ class Repair(Panel):
                 with page.sessions.computing.released():  # others go on meanwhile
                     return work.stopping
 
-            repairing.repair(work, seed_from(seed), stopping)
+            repair(work, seed_from(seed), stopping)
 
         def halt(request: gr.Request) -> None:
             page.sessions.stop(str(request.session_hash))
 
-        page.on(wipe.click, lambda work: repairing.paint(work, np.zeros_like(work.state.mask)))
+        page.on(page.canvas.stroke, self.painted, event=True)
+        page.on(wipe.click, lambda work: paint(work, np.zeros_like(work.state.mask)))
         page.on(found.choose, self.choose, event=True)
         page.on(start.click, begin, [seed], words="Repairing")
         stop.click(halt, queue=False, api_visibility="private")
@@ -64,6 +79,11 @@ class Repair(Panel):
         """The image with the mask, which is painted."""
         return views.canvas(work, paint=True)
 
+    def painted(self, work: Workspace, event: gr.EventData) -> None:
+        """Take the mask that was painted, by the numbers of its pixels."""
+        mask = work.state.mask
+        paint(work, np.isin(np.arange(mask.size), event.marked).reshape(mask.shape))
+
     def completions(self, work: Workspace) -> str:
         """The completions to choose from."""
         return views.images(work.state.completions, _captions(work), chosen=work.image)
@@ -71,8 +91,47 @@ class Repair(Panel):
     def choose(self, work: Workspace, event: gr.EventData) -> None:
         """Make a completion the current image."""
         found = work.state.completions
-        number = views.choice(event, range(len(found)), _captions(work))
-        repairing.accept(work, found, number)
+        accept(work, found, views.choice(event, range(len(found)), _captions(work)))
+
+
+def paint(work: Workspace, mask: Mask) -> None:
+    """Mark what to repair, [H, W]; the completions of the mask before are dropped."""
+    work.commit(replace(work.state, mask=mask, completions=()))
+
+
+def repair(work: Workspace, seed: int, stopping: Callable[[], bool]) -> None:
+    """Fill in the mask, take the best completion, and offer others.
+
+    Args:
+        work: The workspace.
+        seed: Of everything that is drawn.
+        stopping: Called after every step; true ends the repair with what there is.
+
+    Raises:
+        ValueError: If nothing is marked.
+    """
+    flow, image, mask = work.opened.flow, work.image.pixels, work.state.mask
+    if not mask.any():
+        raise ValueError("Expected a region to repair; nothing is marked: paint over it first.")
+    how: dict[str, Any] = {"climb": Climb(steps=STEPS, draws=DRAWS)}
+    if once := maps_once(flow):
+        how = {"particles": PARTICLES, "sweeps": SWEEPS}
+    found = list[Tensor]()
+    for k in range(1 if once else CLIMBS):
+        how |= {"seed": seed + k, "progress": lambda *_: stopping()}
+        filled = next(fill(flow, image[None], mask, **how))
+        found.append(to_bytes(filled.images)[0])
+        if filled.completions:
+            found += list(filled.completions[0].samples)
+        if stopping():
+            break
+    accept(work, [work.encode(one, "repaired") for one in found])
+
+
+def accept(work: Workspace, completions: Sequence[LatentImage], number: int = 0) -> None:
+    """Make one of some completions the current image, and go on offering all."""
+    offered, new = tuple(completions), completions[number]
+    work.commit(replace(work.state, image=new, completions=offered, first=None, shares=()))
 
 
 def _captions(work: Workspace) -> list[str]:

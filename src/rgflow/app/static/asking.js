@@ -9,19 +9,17 @@ const LOST = "The connection was lost: what was done before is kept; do this aga
 class Lost extends Error {}   // the server doesn't answer
 
 let job = null;   // what is under way
-const busy = () => Boolean(job && !job.quiet);
+const busy = () => Boolean(job);
 
-class Job {   // quiet: people can do something else meanwhile, which ends it
-  constructor(quiet = false) {
-    job?.stop();
-    this.quiet = quiet; this.controller = new AbortController(); this.id = null; this.first = null;
+class Job {
+  constructor() {
+    this.controller = new AbortController(); this.id = null; this.first = null;
     job = this;
     $("bar").hidden = true; $("progress").removeAttribute("value"); $("left").textContent = ""; $("stop").disabled = false;
     this.timer = setTimeout(() => { $("bar").hidden = false; }, BAR_AFTER);
   }
 
   at(share) {
-    if (job !== this) return;
     const now = performance.now();
     this.first ??= [share, now];
     const spent = now - this.first[1], done = share - this.first[0];
@@ -31,14 +29,12 @@ class Job {   // quiet: people can do something else meanwhile, which ends it
 
   stop() {   // the server says when it has stopped; who only waits for an answer needn't
     $("stop").disabled = true;
-    if (this.id && !this.quiet) fetch(`photographs/${this.id}/stop`, { method: "POST" });
+    if (this.id) fetch(`photographs/${this.id}/stop`, { method: "POST" });
     else this.controller.abort();
   }
 
   end() {
-    clearTimeout(this.timer);
-    if (job !== this) return;
-    job = null; $("bar").hidden = true;
+    clearTimeout(this.timer); job = null; $("bar").hidden = true;
   }
 }
 

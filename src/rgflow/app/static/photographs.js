@@ -36,21 +36,6 @@ function tile(row, column, zoom, original) {
   return found;
 }
 
-// Of squares of 2^by pixels of a tile, each drawn as a square.
-function averages(of, by) {
-  if (of.by === by) return of.squares;
-  const whole = pixelsOf(of.image), { data, width, height } = whole, across = (width >> by) + 1;
-  const sums = new Float64Array(4 * across * ((height >> by) + 1));
-  const each = act => {
-    for (let y = 0, k = 0; y < height; y++)
-      for (let x = 0; x < width; x++, k += 4) act(k, 4 * ((y >> by) * across + (x >> by)));
-  };
-  each((k, to) => { for (let c = 0; c < 4; c++) sums[to + c] += data[k + c]; });
-  each((k, to) => { for (let c = 0; c < 3; c++) data[k + c] = 255 * sums[to + c] / sums[to + 3]; });   // opacity counts pixels
-  of.by = by; of.squares = canvasOf(whole);
-  return of.squares;
-}
-
 // Until all tiles in view are there, for a while at the most.
 async function visible() {
   const end = performance.now() + 3000;
@@ -59,22 +44,18 @@ async function visible() {
   } while (performance.now() < end && [...tiles.values()].some(one => !one.ready));
 }
 
-function layer(original) {
-  const [w, h] = size(), zoom = zoomOf(devicePixelRatio), edge = TILE * 2 ** zoom;
+function layer(original) {   // of averages of squares, if a level is chosen: tiles that are reduced more
+  const [w, h] = size(), zoom = Math.max(zoomOf(devicePixelRatio), level), step = 2 ** zoom, edge = TILE * step;
   const last = [Math.ceil(photo.height / edge) - 1, Math.ceil(photo.width / edge) - 1];
+  ctx.save(); ctx.beginPath(); ctx.rect(-x0 * scale, -y0 * scale, photo.width * scale, photo.height * scale); ctx.clip();
   for (let r = Math.max(Math.floor(y0 / edge), 0); r <= Math.min(Math.floor((y0 + h / scale) / edge), last[0]); r++)
     for (let c = Math.max(Math.floor(x0 / edge), 0); c <= Math.min(Math.floor((x0 + w / scale) / edge), last[1]); c++) {
-      const wide = Math.min(edge, photo.width - c * edge), high = Math.min(edge, photo.height - r * edge);
-      const place = [(c * edge - x0) * scale, (r * edge - y0) * scale, wide * scale, high * scale];
-      const found = tile(r, c, zoom, original);
-      if (found.ready) ctx.drawImage(level > zoom ? averages(found, level - zoom) : found.image, ...place);
-      else {  // the version before, rather than nothing
-        for (let v = photo.version - 1; !original && v >= Math.max(photo.version - 8, 0); v--) {
-          const older = tiles.get([photo.id, v, false, r, c, zoom].join());
-          if (older?.ready) { ctx.drawImage(older.image, ...place); break; }
-        }
-      }
+      let found = tile(r, c, zoom, original);   // or of a version before, rather than nothing
+      for (let v = photo.version - 1; !found?.ready && !original && v >= Math.max(photo.version - 8, 0); v--)
+        found = tiles.get([photo.id, v, false, r, c, zoom].join());
+      if (found?.ready) ctx.drawImage(found.image, (c * edge - x0) * scale, (r * edge - y0) * scale, found.image.width * step * scale, found.image.height * step * scale);
     }
+  ctx.restore();
 }
 
 function paintAll() {
@@ -86,7 +67,7 @@ function paintAll() {
   ctx.clearRect(0, 0, w, h);
   veil = null;
   if (!photo) { outline(); return; }
-  ctx.imageSmoothingEnabled = scale < 1;
+  ctx.imageSmoothingEnabled = scale < 1 && !level;
   layer(false);
   if (compared) {
     ctx.save(); ctx.beginPath(); ctx.rect(0, 0, split * w, h); ctx.clip(); ctx.clearRect(0, 0, w, h); layer(true); ctx.restore();
