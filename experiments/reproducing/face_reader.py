@@ -168,7 +168,7 @@ def learn(steps: int = 1500, images: int = 25_000, checkpoints: str = "runs/face
     torch.manual_seed(0)
     train = load("faces", height=EDGE, width=EDGE, count=images)
     batches = Batches(train.images, batch_size=BATCH, labels=train.classes(FACTORS))
-    reader = FaceReader().to(memory_format=torch.channels_last)
+    reader = FaceReader()
     optimizer = torch.optim.AdamW(reader.parameters(), RATE, weight_decay=DECAY)
     kept, first, seconds = Checkpoints(Path(checkpoints), 2), 0, 0.0
     if state := kept.load():
