@@ -27,7 +27,7 @@ from flows import random_flow, random_images
 from reproducing.released import load_released
 from rgflow import data, load_flow, presets, training
 from rgflow.analysis.labels import read_csv
-from rgflow.app.bar import opened_picture
+from rgflow.app.layout import opened_picture
 from rgflow.cards import Card
 from rgflow.checkpoint import sha256_of
 from rgflow.cli import main

@@ -291,7 +291,7 @@ FIELDS = [
     "top", "left", "height", "width", "mask", "temperature", "levels", "down", "zoom", "seed",
     "count", "sensitivity", "factor", "x",
 ]  # fmt: skip
-TASKS = ["repair", "find", "surprise", "complete", "redraw", "enlarge", "copied", "parts", "grown"]
+TASKS = ["repair", "find", "surprise", "complete", "redraw", "enlarge", "copied", "parts"]
 TASKS += ["steps", "none"]
 TEXTS = [
     b"", b"{", b"[]", b"null", b"[" * 100_000, b'{"a":' * 50_000, b"\xff\xfe", b"NaN",

@@ -21,8 +21,7 @@ from PIL import Image
 
 from flows import BIJECTORS, OPTIONS, by_day, random_flow
 from rgflow.analysis.traversals import prior_scale
-from rgflow.app.bar import opened_picture, save_image, save_latents, take_picture
-from rgflow.app.latent_image import sampled
+from rgflow.app.layout import opened_picture, save_image, save_latents, take_picture
 from rgflow.app.models import ModelStore
 from rgflow.app.page import Page
 from rgflow.app.panel import Panel
@@ -107,10 +106,10 @@ def picture(work, seed=0):
 
 def test_samples(work):
     levels = work.opened.flow.levels
-    drawn = sampled(work.opened, [3, 4], [0.5] * (levels - 1) + [0.9])
+    drawn = work.opened.sampled([3, 4], [0.5] * (levels - 1) + [0.9])
     work.take(drawn[1])
     assert [one.caption for one in drawn] == ["sample 3", "sample 4"]
-    alone = sampled(work.opened, [4], [0.5] * (levels - 1) + [0.9])[0]
+    alone = work.opened.sampled([4], [0.5] * (levels - 1) + [0.9])[0]
     assert torch.equal(alone.pixels, drawn[1].pixels)  # whatever else is drawn with it
 
 
@@ -141,7 +140,7 @@ def test_levels(work):
 
 def test_mixtures(work):
     levels = work.opened.flow.levels
-    mixing.set_second(work, sampled(work.opened, [6], 0.8)[0])
+    mixing.set_second(work, work.opened.sampled([6], 0.8)[0])
     first, second = work.image, work.state.second
     mixed = mixing.mixtures(
         work, [[0] * levels, [1] * levels, [1] * (levels - 1) + [0.25], [0.5] * levels]
@@ -159,7 +158,7 @@ def test_mixtures(work):
 
 def test_shares_are_of_the_first_image(work):
     levels = work.opened.flow.levels
-    first, second = work.image, sampled(work.opened, [6], 0.8)[0]
+    first, second = work.image, work.opened.sampled([6], 0.8)[0]
     mixing.set_second(work, second)
     mixing.preview(work, [1.0] + [0.0] * (levels - 1))
     assert work.image is first
@@ -273,7 +272,7 @@ def test_a_picture_that_is_no_longer_there_is_not_chosen():
 def test_a_chain_of_everything(work):
     random.seed(0)
     levels = work.opened.flow.levels
-    mixing.set_second(work, sampled(work.opened, [9], 0.7)[0])
+    mixing.set_second(work, work.opened.sampled([9], 0.7)[0])
     for address in addresses(work):
         moving.choose(work, address)
     moving.set_values(work, [0.5, 0.5, 0.5])
@@ -373,7 +372,7 @@ def test_undo_and_redo_restore_exactly(small):
     states.append(small.state)
     repairing.paint(small, hole(small))
     states.append(small.state)
-    mixing.set_second(small, sampled(small.opened, [8], 1.0)[0])
+    mixing.set_second(small, small.opened.sampled([8], 1.0)[0])
     states.append(small.state)
     moving.zero(small, 0)
     states.append(small.state)
@@ -400,8 +399,6 @@ def test_only_so_many_latents_have_sliders(small):
     assert small.state.chosen == tuple(sites[-moving.MAX_SLIDERS :])
     moving.choose(small, sites[3])
     assert small.state.chosen == (*sites[2:3], *sites[4:])
-    moving.clear_chosen(small)
-    assert small.state.chosen == ()
 
 
 # ------------------------------------------------------------------------------- mistakes
@@ -543,7 +540,7 @@ def test_weights_that_have_changed_are_loaded_again(tmp_path):
     flow.save_pretrained(folder)
     second = store.open(str(folder))
     assert second is not first
-    assert not torch.equal(sampled(second, [0], 1.0)[0].pixels, sampled(first, [0], 1.0)[0].pixels)
+    assert not torch.equal(second.sampled([0], 1.0)[0].pixels, first.sampled([0], 1.0)[0].pixels)
 
 
 def test_sessions_from_many_threads(models):
@@ -564,7 +561,7 @@ def test_sessions_from_many_threads(models):
     assert [found[k].caption for k in range(8)] == [f"sample {k}" for k in range(8)]
     opened = sessions.models.open(sessions.models.first)
     for k in range(8):
-        assert torch.equal(sampled(opened, [k], 1.0)[0].pixels, found[k].pixels)
+        assert torch.equal(opened.sampled([k], 1.0)[0].pixels, found[k].pixels)
 
 
 def test_turns_are_taken_in_order():

@@ -6,7 +6,6 @@ import time
 import numpy as np
 import pytest
 
-from rgflow.app.latent_image import sampled
 from rgflow.app.models import ModelStore
 from rgflow.app.views import packed, rgb
 from visitors import BROWSER, Visitor, album, chromium, health, serving
@@ -79,7 +78,7 @@ def test_sessions_at_once(tmp_path):
 
         together(people, draw, CHANGED)
         for seed, me in zip(seeds, people, strict=True):
-            assert me.pixels == packed(rgb(sampled(own, [seed], 0.8)[0].pixels))
+            assert me.pixels == packed(rgb(own.sampled([seed], 0.8)[0].pixels))
             me.reads("#status", f"sample {seed}")
         halves = people[: count // 2], people[count // 2 :]
         for sliding, repairing in (halves, halves[::-1]):

@@ -6,6 +6,7 @@ import io
 import json
 import threading
 from itertools import combinations
+from types import SimpleNamespace
 
 import fastapi
 import numpy as np
@@ -16,11 +17,11 @@ from PIL import Image
 
 from flows import random_flow
 from rgflow import load_flow
-from rgflow.app import album, searching, tasks
+from rgflow.app import album, project, tasks
 from rgflow.app.album import Album
 from rgflow.app.data_urls import mask_url
-from rgflow.app.flows import Flows
 from rgflow.app.jobs import Jobs, StoppedError
+from rgflow.app.models import Flows
 from rgflow.app.photographs import Photographs
 from rgflow.app.project import Drawn
 from rgflow.app.tasks import Region
@@ -110,7 +111,6 @@ def test_tiles_that_are_none(client, photo, path, status):
         ("examples/none", None, 404),
         ("{}/copied", whole(height=20, down=-1), 200),
         ("{}/copied", whole(down=10**9), 422),
-        ("{}/grown", whole(grow=7), 422),
         ("{}/steps", {"words": "x" * 99, "at": 0}, 422),
         ("{}/steps", {"words": "x", "at": 0, "marks": [{"image": "http://evil.example/x"}]}, 422),
         ("{}/steps", {"words": "x", "at": 0, "marks": [{"places": [[1, "x"]]}]}, 422),
@@ -301,19 +301,27 @@ def test_strips_are_searched_as_the_whole(monkeypatch):
     assert expected[:135, :54].mean() < 0.05  # at its edge
     assert expected[100:170, 300:304].all()
     assert expected[180:200, 200:230].all()
-    monkeypatch.setattr(searching, "STRIP_PIXELS", 1)
-    monkeypatch.setattr(searching, "STRIP_UNIT", 64)
+    monkeypatch.setattr(project, "STRIP_PIXELS", 1)
+    monkeypatch.setattr(project, "STRIP_UNIT", 64)
+    photo = SimpleNamespace(now=pixels, shape=(300, 400))
+
+    def task(tell, **region):
+        return tasks.Task(flow, None, photo, Region(**region), tell, None)
+
     found, shares = np.zeros_like(expected), []
-    for rows, part in searching.searched(
-        pixels, slice(0, 300), slice(0, 400), damage.SENSITIVITY, shares.append
-    ):
+    for rows, part in tasks._found(task(lambda progress: shares.append(progress))):
         found[rows] = part.found
     assert shares == sorted(shares)
     assert 0 < shares[0] < shares[-1] == 1
     assert np.array_equal(found, expected)
-    maps = list(searching.surprises(flow, pixels, slice(10, 139), slice(3, 190), 2, shares.append))
-    assert [excess.shape for _, excess in maps] == [(16, 47), (16, 47), (1, 47)]
-    assert maps[1][1][(127 - 74) // 4, (150 - 3) // 4] > 25
+    told = []
+    part = {"top": 10, "left": 3, "height": 129, "width": 187, "zoom": 2}
+    tasks.surprise(task(lambda **what: told.append(what), **part))
+    maps = [one for one in told if "map" in one]
+    assert [decoded(one["map"]).shape for one in maps] == [(16, 47), (16, 47), (1, 47)]
+    assert [(one["top"], one["left"]) for one in maps] == [(10, 3), (74, 3), (138, 3)]
+    nats = decoded(maps[1]["map"])[(127 - 74) // 4, (150 - 3) // 4] / tasks.SURPRISE_STEPS
+    assert nats > 25
 
 
 # ------------------------------------------------------------------------------------- jobs
@@ -465,7 +473,7 @@ def test_pictures_that_nobody_looks_at_take_no_memory(tmp_path, monkeypatch):
     assert np.asarray(Image.open(io.BytesIO(photos[-1].small()))).shape == (50, 60, 3)
 
 
-def test_marks_are_told_apart_grown_and_copied_to(client):
+def test_marks_are_told_apart_and_copied_to(client):
     image = noise()
     name, marked = upload(client, image), np.zeros((48, 64), dtype=bool)
     marked[10:13, 10:20], marked[13, 20], marked[30:32, 40:42] = True, True, True
@@ -480,12 +488,6 @@ def test_marks_are_told_apart_grown_and_copied_to(client):
         mask = decoded(one["mask"])[..., 3] > 0
         back[one["top"] :, one["left"] :][: one["height"], : one["width"]] |= mask
     assert np.array_equal(back, marked)
-    wide = lines(client.post(f"/photographs/{name}/grown", json=body | {"grow": 1}))[-1]
-    wide = decoded(wide["mask"])[..., 3] > 0
-    assert wide.sum() > marked.sum()
-    assert wide[9:14, 9:21].all()
-    thin = lines(client.post(f"/photographs/{name}/grown", json=body | {"grow": -1}))[-1]
-    assert (decoded(thin["mask"])[..., 3] > 0).sum() == 8
     one = {**{k: parts[0][k] for k in ("top", "left", "height", "width", "mask")}, "down": 20}
     told = lines(client.post(f"/photographs/{name}/copied", json=one))
     drawn = [line for line in told if "drawn" in line]

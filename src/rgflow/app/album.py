@@ -47,7 +47,7 @@ class Album:
         self.folder, self.channels = folder, channels
         self._photos: OrderedDict[str, Photo] = OrderedDict()  # loaded last: in the end
         self._lock = threading.RLock()
-        self._sweeping = False
+        self._timer = threading.Timer(0, self._sweep)
         remove_parts(folder)
         secret = folder / "key"
         if not secret.is_file():
@@ -64,11 +64,8 @@ class Album:
             except ValueError as error:
                 print(f"A picture is left out, but kept: {error}", file=sys.stderr)
                 continue
-            self._photos[one.name] = Photo(one, about, channels, self._loading)
+            self._photos[one.name] = Photo(one, about, channels, self._sweep)
         self._close_idle()
-
-    def __len__(self) -> int:
-        return len(self._photos)
 
     def add(
         self, content: bytes, picture: Picture, name: str, beside: Pixels | None = None, **more: Any
@@ -116,7 +113,7 @@ class Album:
                 with replacing(folder / key) as part:
                     part.write_bytes(value)
             write_json(folder / "project.json", about)
-            photo = self._photos[folder.name] = Photo(folder, about, self.channels, self._loading)
+            photo = self._photos[folder.name] = Photo(folder, about, self.channels, self._sweep)
         return photo
 
     def of(self, visitor: str) -> list[Photo]:
@@ -148,31 +145,22 @@ class Album:
 
     # ---------------------------------------------------------------- memory
 
-    def _loading(self, photo: Photo) -> None:
-        """Make room for a picture that is loaded."""
+    def _sweep(self, loaded: Photo | None = None) -> None:
+        """Give memory back that nobody needs, as a picture is loaded and until none is left."""
         photos = sorted(self._photos.values(), key=lambda one: one.seen)
         size = sum(one.size for one in photos)
-        for other in photos:
-            if size > MAX_BYTES_LOADED and other is not photo and other.size:
-                size -= other.size
-                other.unload()
-        if not self._sweeping:
-            self._sweeping = True
-            self._sweep()
-
-    def _sweep(self) -> None:
-        """Give memory back that nobody needs, until none is left."""
-        photos = list(self._photos.values())
-        for photo in photos:
-            if photo.size and photo.seen < time.monotonic() - IDLE_SECONDS:
-                photo.unload()
+        for one in photos:
+            idle = one.seen < time.monotonic() - IDLE_SECONDS
+            if one.size and one is not loaded and (idle or size > MAX_BYTES_LOADED):
+                size -= one.size
+                one.unload()
         with suppress(OSError, AttributeError):  # of another system than Linux
             ctypes.CDLL(None).malloc_trim(0)
-        self._sweeping = any(photo.size for photo in photos)
-        if self._sweeping:
-            timer = threading.Timer(IDLE_SECONDS / 2, self._sweep)
-            timer.daemon = True
-            timer.start()
+        self._timer.cancel()
+        if any(one.size for one in photos):
+            self._timer = threading.Timer(IDLE_SECONDS / 2, self._sweep)
+            self._timer.daemon = True
+            self._timer.start()
 
 
 def _size(folder: Path) -> int:

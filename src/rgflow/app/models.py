@@ -1,21 +1,47 @@
-"""The models that the explorer may open, each loaded once."""
+"""The models that the explorer may open, each loaded once, and the images of the page of latents.
 
+Latents are in float64, so that images decode to what they were.
+"""
+
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from threading import RLock, Thread
+from threading import Lock, RLock, Thread
 
 import torch
+from torch import Tensor
 
 from rgflow import trained
 from rgflow.analysis.fields import ReceptiveFields, receptive_fields
+from rgflow.figures import to_bytes
 from rgflow.files import expanded
 from rgflow.flow import Flow
+from rgflow.latents import Latents
 from rgflow.pretrained import folder_of, shipped
 from rgflow.report.facts import facts
 from rgflow.trained import Model
 
+PHOTOGRAPHS = {False: "photos", True: "photos-averages"}
+"""Flows of photographs of the package, by whether their coarse images are averages."""
 FIELD_DRAWS, FIELD_TEMPERATURE = 4, 0.8
 """Draws of latents over which receptive fields are averaged, at the temperature of samples."""
+
+
+@dataclass(frozen=True, eq=False)
+class LatentImage:
+    """An image with its latents.
+
+    Attributes:
+        pixels: uint8 [C, H, W].
+        latents: The latents of this one image, in float64.
+        caption: How the image was made, in a few words.
+        edited: What was done to its latents last.
+    """
+
+    pixels: Tensor
+    latents: Latents
+    caption: str
+    edited: str = ""
 
 
 @dataclass(eq=False)
@@ -56,6 +82,23 @@ class OpenModel:
         """Compute the receptive fields now, while nobody waits for them."""
         # No daemon, as Python aborts if it ends while one of those is inside PyTorch.
         Thread(target=lambda: self.fields).start()
+
+    def decoded(self, z: Latents, caption: str) -> LatentImage:
+        """The image that the latents of one image decode to."""
+        with torch.no_grad():
+            return LatentImage(to_bytes(self.exact.decode(z))[0], z, caption)
+
+    def encoded(self, pixels: Tensor, caption: str) -> LatentImage:
+        """Encode an image, uint8 [C, H, W]."""
+        with torch.no_grad():
+            return self.decoded(self.exact.encode(pixels[None]), caption)
+
+    def sampled(self, seeds: Iterable[int], temperature: float | list[float]) -> list[LatentImage]:
+        """Draw one image for every seed."""
+        seeds = list(seeds)
+        z = self.flow.draw_each(seeds, temperature).to(torch.float64)
+        each = enumerate(seeds)
+        return [self.decoded(z.select(slice(k, k + 1)), f"sample {seed}") for k, seed in each]
 
     @cached_property
     def data(self) -> str:
@@ -116,3 +159,35 @@ def _changed(name: str) -> int:
     folder = folder_of(name)
     files = [*folder.glob("*.safetensors"), *folder.glob("model/*.safetensors")]
     return max((path.stat().st_mtime_ns for path in files), default=0)
+
+
+class Flows:
+    """Flows of photographs: one whose coarse images are every second pixel, to repair and search,
+    and one of averages, to enlarge and redraw. The package's are loaded at their first use.
+
+    Args:
+        own: A flow to use in the place of one of them; of both, if it has other channels.
+        name: Its name.
+
+    Attributes:
+        channels: Of the pictures.
+        about: What they do, in a sentence.
+    """
+
+    def __init__(self, own: Flow | None = None, name: str = "") -> None:
+        self.channels = own.config.channels if own else 3
+        self._lock, self._flows, self._names = Lock(), dict[bool, Flow](), dict(PHOTOGRAPHS)
+        for averages in PHOTOGRAPHS:
+            if own and (own.config.geometry.averages == averages or own.config.channels != 3):
+                self._flows[averages], self._names[averages] = own.frozen(), name
+        self.about = (
+            f"Flows of photographs of any size: {self._names[False]} repairs damage, and "
+            f"{self._names[True]} enlarges and redraws."
+        )
+
+    def __call__(self, *, averages: bool) -> Flow:
+        """One of them, frozen."""
+        with self._lock:
+            if averages not in self._flows:
+                self._flows[averages] = trained.load(PHOTOGRAPHS[averages]).flow.frozen()
+            return self._flows[averages]

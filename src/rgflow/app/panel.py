@@ -42,8 +42,3 @@ class Panel:
     def legend(self, work: Workspace) -> str:
         """What the marks over the image mean, as HTML."""
         return ""
-
-    @property
-    def script(self) -> dict[str, str]:
-        """What `page.js` needs to know of it: a sentence of help for every component."""
-        return {**self.hints, f"{self.elem_id}-button": self.help}

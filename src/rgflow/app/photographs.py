@@ -21,13 +21,12 @@ from fastapi.responses import HTMLResponse, StreamingResponse
 from pydantic import BaseModel, Field
 
 from rgflow.app.album import IDLE_DAYS, Album
-from rgflow.app.archive import archived, exported
 from rgflow.app.data_urls import mask_url, png
-from rgflow.app.flows import Flows
 from rgflow.app.jobs import Jobs
+from rgflow.app.models import Flows
 from rgflow.app.page import header, static
 from rgflow.app.project import Photo
-from rgflow.app.saving import lossy
+from rgflow.app.saving import archived, exported, lossy
 from rgflow.app.tasks import MAX_PIXELS, OF_AVERAGES, TASKS, Region, Task
 from rgflow.photographs import examples
 from rgflow.photographs.damage import SENSITIVITY

@@ -11,22 +11,24 @@ Letters in shapes: C channels; H, W rows and columns.
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from fastapi import HTTPException
 from numpy.typing import NDArray
+from torch import Tensor
 
 from rgflow.app.data_urls import png
-from rgflow.app.saving import Lossy
 from rgflow.cells import Mask
 from rgflow.data.opening import picture_file
 from rgflow.files import replacing, write_json
 from rgflow.flow import Flow
+from rgflow.photographs import detector
 from rgflow.photographs.pictures import Picture, image_of, lossless_for, read
 from rgflow.reading import read_json
 
@@ -34,6 +36,9 @@ MAX_STEPS = 10_000
 """Steps of one picture."""
 SMALL = 160
 """Longer edge in pixels of the picture in the strip."""
+
+STRIP_PIXELS, STRIP_UNIT, STRIP_RIM = 1 << 20, 256, detector.RIM
+"""Pixels of a strip, the unit of its height in rows, and the rows read above and below it."""
 
 Pixels = NDArray[np.uint8]
 Part = tuple[slice, slice]
@@ -60,6 +65,19 @@ class Drawn(NamedTuple):
         """Rows and columns of the region."""
         height, width = self.where.shape
         return slice(self.top, self.top + height), slice(self.left, self.left + width)
+
+
+@dataclass(frozen=True)
+class Lossy:
+    """How a file is compressed with loss.
+
+    Attributes:
+        kind: The format, one of `rgflow.app.saving.ENDINGS`.
+        options: For writing another one like it.
+    """
+
+    kind: str
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -244,19 +262,11 @@ class Photo:
     def facts(self, *, steps: bool = True) -> dict[str, Any]:
         """What the page knows of it, its history if `steps`."""
         about = self.about
-        found = {
-            "id": self.folder.name,
-            "name": about.name,
-            "width": about.width,
-            "height": about.height,
-            "notes": about.notes,
-            "lossy": about.lossy.kind if about.lossy else None,
-            "lossless": lossless_for(about.mode),
-            "before": about.before,
-            "version": self.version,
-            "learned": bool(self.learned),
-            "done": about.done,
-        }
+        same = ("name", "width", "height", "notes", "before", "done")
+        found: dict[str, Any] = {name: getattr(about, name) for name in same}
+        found |= {"id": self.folder.name, "version": self.version, "learned": bool(self.learned)}
+        found["lossy"] = about.lossy.kind if about.lossy else None
+        found["lossless"] = lossless_for(about.mode)
         if steps:
             with self._lock:
                 now = self.about
@@ -384,3 +394,51 @@ def smaller(pixels: Pixels, edge: int) -> Pixels:
     image = image_of(np.ascontiguousarray(pixels[:, ::step, ::step]))
     image.thumbnail((edge, edge))
     return np.asarray(image)
+
+
+def strips(
+    pixels: Pixels, rows: slice, columns: slice, progress: Callable[[float], None]
+) -> Iterator[tuple[slice, Tensor, Part, Callable[[float], None]]]:
+    """Cut a region of a photograph into strips.
+
+    Args:
+        pixels: The photograph, [C, H, W].
+        rows, columns: The region.
+        progress: Called with the share of the work that is done.
+
+    Yields:
+        The rows of a strip; its pixels with their surroundings, [C, h, w]; its place in these; and
+        a callback for the share of it that is done.
+    """
+    high = max(STRIP_PIXELS // (columns.stop - columns.start) // STRIP_UNIT, 1) * STRIP_UNIT
+    for start in range(rows.start, rows.stop, high):
+        strip = slice(start, min(start + high, rows.stop))
+
+        def share(of_strip: float, strip: slice = strip) -> None:
+            done = strip.start - rows.start + of_strip * (strip.stop - strip.start)
+            progress(done / (rows.stop - rows.start))
+
+        wide, inside = around(pixels, strip, columns, STRIP_RIM, detector.UNIT)
+        yield strip, torch.from_numpy(pixels[:, *wide].copy()), inside, share
+
+
+def around(
+    pixels: Pixels, rows: slice, columns: slice, rim: int, step: int = 1
+) -> tuple[Part, Part]:
+    """A region with its surroundings.
+
+    Args:
+        pixels: The photograph, [C, H, W].
+        rows, columns: The region.
+        rim: Width of the surroundings.
+        step: The part starts at a multiple of this.
+
+    Returns:
+        Rows and columns of the part, and those of the region in it.
+    """
+    wide, inside = [], []
+    for of, size in zip((rows, columns), pixels.shape[1:], strict=True):
+        start = max(of.start - rim, 0) // step * step
+        wide.append(slice(start, min(of.stop + rim, size)))
+        inside.append(slice(of.start - start, of.stop - start))
+    return (wide[0], wide[1]), (inside[0], inside[1])

@@ -1,34 +1,28 @@
-"""Saving pictures of the page of photographs: without loss, or in the format they came in."""
+"""Files of the page of photographs to take away: of one picture, without loss or in the format it
+came in, and of all in one archive."""
 
 import io
 import sys
 import tempfile
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, BinaryIO
+from zipfile import ZipFile
 
 from PIL import Image, JpegImagePlugin
 
+from rgflow.app.project import Lossy, Photo, smaller
 from rgflow.data.opening import picture_file
-from rgflow.photographs.pictures import is_lossless_webp, named, write
+from rgflow.figures.panels import beside, framed, stacked, titled
+from rgflow.photographs.pictures import image_of, is_lossless_webp, named, write
 
 ENDINGS = {"JPEG": "jpg", "WEBP": "webp", "AVIF": "avif"}
 """Formats that may lose something, and how the names of their files end."""
 QUALITY = 95
 """Used for formats whose files don't say with which quality they were written."""
-
-
-@dataclass(frozen=True)
-class Lossy:
-    """How a file is compressed with loss.
-
-    Attributes:
-        kind: The format, one of `ENDINGS`.
-        options: For writing another one like it.
-    """
-
-    kind: str
-    options: dict[str, Any] = field(default_factory=dict)
+SHEET = 400
+"""Longer edge in pixels of a picture on the contact sheet."""
 
 
 def lossy(content: BinaryIO) -> Lossy | None:
@@ -67,3 +61,47 @@ def saved(image: Image.Image, like: Lossy | None) -> tuple[bytes, str]:
     with tempfile.TemporaryDirectory() as folder:
         path = write(image, named(image, Path(folder) / "picture.png"))
         return path.read_bytes(), path.suffix[1:]
+
+
+def exported(photo: Photo, *, like: bool) -> tuple[str, bytes]:
+    """The name and the content of a file of a picture as it is now, as for `saved`."""
+    image = photo.picture().replaced(photo.now, photo.load().changed)
+    content, ending = saved(image, photo.about.lossy if like else None)
+    return f"{Path(photo.about.name).stem}-{photo.about.made}.{ending}", content
+
+
+def archived(photos: Sequence[Photo], *, like: bool) -> Iterator[bytes]:
+    """A ZIP file of pictures as they are now, and of a contact sheet before and after, in parts as
+    it is made."""
+    parts, rows, taken = _Parts(), list[Image.Image](), set[str]()
+    with ZipFile(parts, "w") as archive:
+        for photo in photos:
+            name, content = exported(photo, like=like)
+            stem, _, ending = name.rpartition(".")
+            names = chain([name], (f"{stem} {number}.{ending}" for number in count(2)))
+            name = next(one for one in names if one not in taken)
+            taken.add(name)
+            archive.writestr(name, content)
+            seen = [smaller(one, SHEET) for one in (photo.load().before, photo.now)]
+            pair = [image_of(one.transpose(2, 0, 1)).convert("RGB") for one in seen]
+            rows.append(titled(f"{name}: before, after", beside(pair)))
+            yield parts.taken()
+        file = io.BytesIO()
+        framed(stacked(rows)).save(file, "JPEG", quality=QUALITY)
+        archive.writestr("contact-sheet.jpg", file.getvalue())
+    yield parts.taken()
+
+
+class _Parts(io.RawIOBase):
+    """A stream whose parts are taken away as they are written."""
+
+    content = b""
+
+    def write(self, part: Any) -> int:
+        self.content += bytes(part)
+        return len(part)
+
+    def taken(self) -> bytes:
+        """What was written since."""
+        content, self.content = self.content, b""
+        return content

@@ -18,11 +18,9 @@ from gradio.route_utils import FnIndexInferError
 from starlette.routing import Mount
 
 from rgflow import __version__, trained
-from rgflow.app.bar import MAX_UPLOAD
-from rgflow.app.flows import Flows
 from rgflow.app.gate import MAX_BUFFERED, Gate, is_local
-from rgflow.app.layout import MAX_PAGES, build
-from rgflow.app.models import ModelStore
+from rgflow.app.layout import MAX_PAGES, MAX_UPLOAD, build
+from rgflow.app.models import Flows, ModelStore
 from rgflow.app.page import header, static
 from rgflow.app.panel import Panel
 from rgflow.app.panels import panels
@@ -155,7 +153,8 @@ async def _refused(_: Request, error: Exception) -> Response:
 
 def _script(shown: Iterable[Panel]) -> str:
     """The script of the page of latents, with what it needs to know."""
-    known = json.dumps([panel.script for panel in shown]).replace("<", "\\u003c")
+    help_of = [{**panel.hints, f"{panel.elem_id}-button": panel.help} for panel in shown]
+    known = json.dumps(help_of).replace("<", "\\u003c")
     above = json.dumps(header("Latents", "../")).replace("<", "\\u003c")
     scripts = f"const PANELS = {known}, HEADER = {above};\n"
     scripts += static("download.js") + static("page.js")

@@ -14,22 +14,16 @@ from typing import Annotated, Any, Literal, NamedTuple
 import numpy as np
 import torch
 from pydantic import BaseModel, Field
-from scipy.ndimage import (  # type: ignore[attr-defined]  # which are found when it runs
-    binary_dilation,
-    binary_erosion,
-    distance_transform_cdt,
-    find_objects,
-)
-from skimage.measure import label
+from scipy.ndimage import distance_transform_cdt  # type: ignore[attr-defined]  # found when it runs
+from skimage.measure import label, regionprops
 from torch import Tensor
 
 from rgflow.app.album import Album
 from rgflow.app.data_urls import mask_from, mask_url, png_url
-from rgflow.app.flows import Flows
 from rgflow.app.jobs import StoppedError, Tell
-from rgflow.app.project import Drawn, Part, Photo, smaller
+from rgflow.app.models import Flows
+from rgflow.app.project import Drawn, Part, Photo, around, smaller, strips
 from rgflow.app.saving import saved
-from rgflow.app.searching import around, searched, surprises
 from rgflow.cells import Mask
 from rgflow.flow import Flow
 from rgflow.photographs import changing, copying, damage, enlarging, restoring
@@ -71,7 +65,6 @@ class Region(BaseModel):
         count: Number of draws.
         sensitivity: To damage, as for `rgflow.photographs.damage.find_damage`.
         factor: By which the picture is enlarged.
-        grow: Pixels by which marks grow.
         seconds: How long each flow learns.
         down, across: From what is marked to the place to copy from, in rows and columns.
     """
@@ -89,7 +82,6 @@ class Region(BaseModel):
     sensitivity: Annotated[float, Field(ge=0, le=1)] = damage.SENSITIVITY
     factor: Literal[2, 4] = 2
     seconds: Annotated[float, Field(gt=0, le=3600)] = 30
-    grow: Literal[-1, 1] = 1
     down: Annotated[int, Field(ge=-100_000, le=100_000)] = 0
     across: Annotated[int, Field(ge=-100_000, le=100_000)] = 0
 
@@ -122,6 +114,7 @@ class Task:
         tell: Tells the page; raises `StoppedError` if nobody wants the rest.
         flows: Both flows, as they were before they learned a picture.
         helpers: Processes for what takes long; None: this one.
+        turn: Which of how many equal parts of the work it is.
     """
 
     flow: Flow
@@ -131,6 +124,7 @@ class Task:
     tell: Tell
     flows: Flows
     helpers: Helpers | None = None
+    turn: tuple[int, int] = (0, 1)
 
     def computed(
         self,
@@ -185,11 +179,8 @@ class Task:
 
     def progress(self, share: float) -> None:
         """Tell how much is done."""
-        self.tell(progress=share)
-
-    def progress_of(self, number: int, count: int) -> Callable[[float], None]:
-        """Tells how much is done of one of several equal parts."""
-        return lambda share: self.progress((number + share) / count)
+        number, count = self.turn
+        self.tell(progress=(number + share) / count)
 
 
 def repair(task: Task) -> dict[str, Any]:
@@ -225,7 +216,7 @@ def repair(task: Task) -> dict[str, Any]:
 
 def find(task: Task) -> dict[str, Any]:
     """Map how probably pixels are damaged, strip by strip."""
-    for strip, found in _found(task, task.progress):
+    for strip, found in _found(task):
         grey = (255 * found.probability).round().astype(np.uint8)
         grey[grey < LEAST_SHOWN] = 0
         if grey.any():
@@ -233,25 +224,23 @@ def find(task: Task) -> dict[str, Any]:
     return {}
 
 
-def _found(task: Task, progress: Callable[[float], None]) -> Iterator[tuple[slice, damage.Damage]]:
+def _found(task: Task) -> Iterator[tuple[slice, damage.Damage]]:
     """Rows of strips of the region, and what is damaged in them."""
-    return searched(task.photo.now, *task.part, task.region.sensitivity, progress)
+    for strip, image, inside, share in strips(task.photo.now, *task.part, task.progress):
+        found = damage.find_damage(image, sensitivity=task.region.sensitivity, progress=share)
+        yield strip, damage.Damage(found.found[inside], found.probability[inside])
 
 
 def mend(task: Task) -> dict[str, Any]:
     """Find what is damaged in the whole picture, and repair it, as two steps."""
     found = np.zeros(task.photo.shape, dtype=bool)
-    for strip, part in _found(task, lambda share: task.progress(share / 2)):
+    for strip, part in _found(replace(task, turn=(0, 2))):
         found[strip] = part.found
     if not found.any():
         return {"pixels": 0}
     mask = mask_url(found)
     task.photo.do("the search", marks=[{"image": mask}])
-
-    def tell(progress: float | None = None, **what: Any) -> None:
-        task.tell(**what, **({} if progress is None else {"progress": (1 + progress) / 2}))
-
-    return repair(replace(task, region=Region(mask=mask), tell=tell))
+    return repair(replace(task, region=Region(mask=mask), turn=(1, 2)))
 
 
 def learn(task: Task) -> dict[str, Any]:
@@ -261,7 +250,7 @@ def learn(task: Task) -> dict[str, Any]:
 
         def progress(share: float, number: int = number) -> None:
             try:
-                task.progress_of(number, 2)(share)
+                replace(task, turn=(number, 2)).progress(share)
             except StoppedError as stopped:
                 raise KeyboardInterrupt from stopped  # which keeps what is learned so far
 
@@ -273,12 +262,15 @@ def learn(task: Task) -> dict[str, Any]:
 
 
 def surprise(task: Task) -> dict[str, Any]:
-    """Map how much less likely than usual pixels are, strip by strip."""
-    rows, columns = task.part
-    zoom = task.region.zoom
-    for strip, excess in surprises(task.flow, task.photo.now, rows, columns, zoom, task.progress):
+    """Map how much less likely than usual pixels are: of squares of the zoom, the maximum."""
+    edge = 1 << task.region.zoom
+    for strip, image, inside, share in strips(task.photo.now, *task.part, task.progress):
+        excess = restoring.Around(task.flow, image).excess_map(share).float().numpy()[inside]
+        rest = [(0, -size % edge) for size in excess.shape]
+        excess = np.pad(excess, rest, constant_values=-np.inf)
+        excess = excess.reshape(excess.shape[0] // edge, edge, -1, edge).max((1, 3))
         grey = (SURPRISE_STEPS * excess).clip(0, 255).astype(np.uint8)
-        task.tell(map=png_url(grey), top=strip.start, left=columns.start)
+        task.tell(map=png_url(grey), top=strip.start, left=task.part[1].start)
     return {}
 
 
@@ -335,7 +327,7 @@ def redraw(task: Task) -> dict[str, Any]:
     for number in range(region.count):
         generator = torch.Generator().manual_seed(region.seed + number)
         draw = partial(enlarging.redraw, **how, generator=generator)
-        progress = task.progress_of(number, region.count)
+        progress = replace(task, turn=(number, region.count)).progress
         show(task.computed(draw, crop.image, crop.hole, progress=progress))
     return {}
 
@@ -371,33 +363,20 @@ def _offering(task: Task, crop: Crop) -> Callable[..., None]:
 
 def parts(task: Task) -> dict[str, Any]:
     """The separate marks of a region, the largest first."""
-    names, region = label(task.marked, connectivity=2), task.region
-    found = []
-    for number, box in enumerate(find_objects(names), 1):
-        mask = names[box] == number
-        found.append((int(mask.sum()), box, mask))
-    found.sort(key=lambda one: -one[0])
+    found = sorted(regionprops(label(task.marked, connectivity=2)), key=lambda one: -one.area)
     return {
         "parts": [
             {
-                "pixels": pixels,
-                "top": region.top + box[0].start,
-                "left": region.left + box[1].start,
-                "height": len(mask),
-                "width": len(mask[0]),
-                "mask": mask_url(mask),
+                "pixels": int(one.area),
+                "top": task.region.top + one.bbox[0],
+                "left": task.region.left + one.bbox[1],
+                "height": len(one.image),
+                "width": len(one.image[0]),
+                "mask": mask_url(one.image),
             }
-            for pixels, box, mask in found[:MAX_PARTS]
+            for one in found[:MAX_PARTS]
         ]
     }
-
-
-def grown(task: Task) -> dict[str, Any]:
-    """The marks of a region, grown by some pixels, or shrunk by a negative number."""
-    by, region = task.region.grow, task.region
-    change = binary_dilation if by > 0 else binary_erosion
-    found = change(task.marked, np.ones((3, 3)), abs(by))
-    return {"mask": mask_url(found), "top": region.top, "left": region.left} if found.any() else {}
 
 
 def enlarge(task: Task) -> dict[str, Any]:
@@ -434,7 +413,7 @@ def enlarge(task: Task) -> dict[str, Any]:
     return {"opened": new.facts()}
 
 
-_ALL = repair, find, mend, learn, surprise, complete, redraw, copied, parts, grown, enlarge
+_ALL = repair, find, mend, learn, surprise, complete, redraw, copied, parts, enlarge
 TASKS: dict[str, Callable[[Task], dict[str, Any]]] = {one.__name__: one for one in _ALL}
 """By the names that the page uses."""
 OF_AVERAGES = redraw, enlarge

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rgflow.app.data_urls import png_url
-from rgflow.app.latent_image import LatentImage
+from rgflow.app.models import LatentImage
 from rgflow.app.workspace import Workspace
 from rgflow.latents import Address
 from rgflow.lattice import Mask
@@ -26,18 +26,6 @@ ORDER = count()
 def packed(values: NDArray[Any]) -> str:
     """Bytes of an array, such as [H, W, 3], as text."""
     return base64.b64encode(np.ascontiguousarray(values, dtype=np.uint8).tobytes()).decode()
-
-
-def unpacked(text: str, shape: Sequence[int]) -> Mask:
-    """A mask [H, W] that the page sent.
-
-    Raises:
-        ValueError: If it is of another size.
-    """
-    values = np.frombuffer(base64.b64decode(text), dtype=np.uint8)
-    if values.size != int(np.prod(shape)):
-        raise ValueError(f"Expected a mask of {int(np.prod(shape))} pixels; got {values.size}.")
-    return values.reshape(shape) > 0
 
 
 def rgb(image: Tensor) -> NDArray[np.uint8]:

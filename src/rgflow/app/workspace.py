@@ -11,8 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rgflow.app.latent_image import LatentImage, decoded, encoded, sampled
-from rgflow.app.models import OpenModel
+from rgflow.app.models import LatentImage, OpenModel
 from rgflow.latents import Address, Latents
 from rgflow.lattice import Mask
 
@@ -188,19 +187,19 @@ class Workspace:
 
     def edit(self, z: Latents, how: str) -> None:
         """Change the latents of the current image; `how` says in a few words what was done."""
-        self.change(replace(decoded(self.opened, z, self.image.caption), edited=how))
+        self.change(replace(self.opened.decoded(z, self.image.caption), edited=how))
 
     def sample(self, seeds: Iterable[int], temperature: float | list[float]) -> None:
         """Draw images, one for every seed, and take the first."""
-        found = sampled(self.opened, seeds, temperature)
+        found = self.opened.sampled(seeds, temperature)
         self.take(found[0], samples=tuple(found))
 
     def encode(self, pixels: Tensor, caption: str) -> LatentImage:
         """An image of the user's own, uint8 [C, H, W]."""
-        return encoded(self.opened, pixels, caption)
+        return self.opened.encoded(pixels, caption)
 
 
 def _initial(opened: OpenModel, image: LatentImage | None = None) -> State:
     """The state of an image, by default the first sample, that nothing has been done to."""
-    image = image or sampled(opened, [0], SAMPLE_TEMPERATURE)[0]
+    image = image or opened.sampled([0], SAMPLE_TEMPERATURE)[0]
     return State(opened, image, np.zeros(opened.flow.image_shape[1:], dtype=bool))

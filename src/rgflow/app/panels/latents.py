@@ -85,7 +85,7 @@ class Latents(Panel):
         page.on(page.canvas.pick, pick, event=True)
         page.on(atlas.choose, self.choose, event=True)
         page.live(sliders, revision, preview, set_values)
-        page.on(clear.click, clear_chosen)
+        page.on(clear.click, lambda work: work.commit(replace(work.state, chosen=())))
         page.on(no.click, lambda work: zero(work, work.level))
         # With another seed every time.
         page.on(anew.click, lambda work: redraw(work, work.level, work.revision + 1))
@@ -173,11 +173,6 @@ def choose(work: Workspace, address: Address) -> None:
     if len(chosen) == len(work.state.chosen):
         chosen = [*chosen, address][-MAX_SLIDERS:]
     work.commit(replace(work.state, chosen=tuple(chosen)))
-
-
-def clear_chosen(work: Workspace) -> None:
-    """Remove all sliders."""
-    work.commit(replace(work.state, chosen=()))
 
 
 def values(work: Workspace) -> list[float]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rgflow.analysis.mixing import every_threshold, mix
 from rgflow.app import views
-from rgflow.app.latent_image import LatentImage, sampled
+from rgflow.app.models import LatentImage
 from rgflow.app.page import (
     MAX_LEVELS,
     Page,
@@ -56,7 +56,10 @@ class Mix(Panel):
             sliders = level_sliders("share", minimum=0, maximum=1, value=0, step=0.05)
         revision = gr.Number(0, precision=0, visible="hidden")
 
-        page.on(other.click, self.draw, [seed], words="Drawing")
+        def draw(work: Workspace, seed: float) -> None:
+            set_second(work, work.opened.sampled([seed_from(seed)], SAMPLE_TEMPERATURE)[0])
+
+        page.on(other.click, draw, [seed], words="Drawing")
         page.on(use.click, lambda work: set_second(work, work.image))
         page.on(swap.click, exchange)
         page.on(second.choose, self.choose, event=True, words="Mixing")
@@ -64,10 +67,6 @@ class Mix(Panel):
         page.show([second], lambda work: [self.second_images(work)])
         page.show([*sliders, revision], self.values, lambda work: work.slider_revision)
         page.show([swap], lambda work: [gr.update(interactive=work.state.second is not None)])
-
-    def draw(self, work: Workspace, seed: float) -> None:
-        """Draw a second image."""
-        set_second(work, sampled(work.opened, [seed_from(seed)], SAMPLE_TEMPERATURE)[0])
 
     def second_images(self, work: Workspace) -> str:
         """The second image and the mixtures at every threshold, to choose from."""

@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from rgflow.app import views
-from rgflow.app.latent_image import LatentImage, encoded
+from rgflow.app.models import LatentImage
 from rgflow.app.page import Page, seed_field, seed_from, slider
 from rgflow.app.panel import Panel
 from rgflow.app.workspace import Workspace
@@ -80,8 +80,9 @@ class Repair(Panel):
         return views.canvas(work, paint=True)
 
     def painted(self, work: Workspace, event: gr.EventData) -> None:
-        """Take the mask that was painted."""
-        paint(work, views.unpacked(str(event.mask), work.opened.flow.image_shape[1:]))
+        """Take the mask that was painted, by the numbers of its pixels."""
+        mask = work.state.mask
+        paint(work, np.isin(np.arange(mask.size), event.marked).reshape(mask.shape))
 
     def completions(self, work: Workspace) -> str:
         """The completions to choose from."""
@@ -124,7 +125,7 @@ def repair(work: Workspace, seed: int, stopping: Callable[[], bool]) -> None:
             found += list(filled.completions[0].samples)
         if stopping():
             break
-    accept(work, [encoded(work.opened, one, "repaired") for one in found])
+    accept(work, [work.encode(one, "repaired") for one in found])
 
 
 def accept(work: Workspace, completions: Sequence[LatentImage], number: int = 0) -> None:

@@ -56,14 +56,7 @@ class Sample(Panel):
         found = page.sheet("Samples", elem_id="samples")
 
         page.on(draw.click, self.draw, [seed, count, *sliders], [seed], words="Drawing")
-        alike.input(
-            lambda value: [value] * MAX_LEVELS,
-            [alike],
-            sliders,
-            queue=False,
-            show_progress="hidden",
-            api_visibility="private",
-        )
+        alike.input(None, [alike], sliders, js=f"value => Array({MAX_LEVELS}).fill(value)")
         page.on(found.choose, self.take, event=True)
         page.show(sliders, level_updates)
         page.show([found], lambda work: [self.found_samples(work)])

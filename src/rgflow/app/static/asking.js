@@ -20,7 +20,6 @@ class Job {
   }
 
   at(share) {
-    if (job !== this) return;
     const now = performance.now();
     this.first ??= [share, now];
     const spent = now - this.first[1], done = share - this.first[0];
@@ -35,9 +34,7 @@ class Job {
   }
 
   end() {
-    clearTimeout(this.timer);
-    if (job !== this) return;
-    job = null; $("bar").hidden = true;
+    clearTimeout(this.timer); job = null; $("bar").hidden = true;
   }
 }
 

@@ -9,7 +9,6 @@ let painting = null;   // what a stroke sets, 1 or 0; none: no stroke under way
 let last = null;
 
 const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
-const text = (data) => btoa(Array.from(data, (c) => String.fromCharCode(c)).join(""));
 
 function pixels(width, height, colour) {
   const sheet = new OffscreenCanvas(width, height), into = sheet.getContext("2d");
@@ -97,7 +96,7 @@ function along(from, to) {
     dab([0, 1].map((axis) => Math.round(from[axis] + (k / steps) * (to[axis] - from[axis]))));
 }
 
-const tell = () => trigger("stroke", { mask: text(mask) });
+const tell = () => trigger("stroke", { marked: [...mask.keys()].filter((k) => mask[k]) });
 
 canvas.addEventListener("pointerdown", (event) => {
   if (!shown || event.button > 0) return;

@@ -69,15 +69,18 @@ function bounds() {  // of what is marked; squares without marks are dropped
 }
 
 const dataUrl = blob => new Promise(done => { const reader = new FileReader(); reader.onload = () => done(reader.result); reader.readAsDataURL(blob); });
-async function marked(margin = 0) {  // with some surroundings
+function around(margin = 0) {  // what is marked: a box with some surroundings
   const box = bounds();
   if (!box) throw new Error("Nothing is marked: paint over the damage, or press Find damage.");
   const left = Math.max(box[0] - margin, 0), top = Math.max(box[1] - margin, 0);
-  const width = Math.min(box[2] + margin, photo.width) - left, height = Math.min(box[3] + margin, photo.height) - top;
+  return { top, left, width: Math.min(box[2] + margin, photo.width) - left, height: Math.min(box[3] + margin, photo.height) - top };
+}
+function painted({ left, top, width, height }) {  // what is marked in a box
   const part = new OffscreenCanvas(width, height), whole = part.getContext("2d");
   for (const one of marks.values()) whole.drawImage(one.pen.canvas, one.left - left, one.top - top);
-  return { top, left, width, height, mask: await urlOf(part) };
+  return part;
 }
+const marked = async margin => { const box = around(margin); return { ...box, mask: await urlOf(painted(box)) }; };
 
 // ------------------------------------------------------------------------------------- history
 

@@ -10,15 +10,6 @@ if (document.body) begin(); else addEventListener("DOMContentLoaded", begin);
 window.rgflow = {
   // The page by name, and the one before it in this tab, whose work is gone on with.
   name: crypto.getRandomValues(new Uint32Array(4)).join("-"), before: sessionStorage.rgflow || "",
-  async lost() {  // the server: the page is loaded again as soon as it answers
-    const note = document.createElement("div");
-    note.id = "lost"; note.role = "status";
-    note.textContent = "The server has stopped. This page continues as soon as it is back.";
-    document.body.append(note);
-    while (!await fetch("health").then((answer) => answer.ok, () => false))
-      await new Promise((resolve) => setTimeout(resolve, 2000));
-    location.reload();
-  },
   // What is under way, in words, for whoever waits longer than half a second.
   waiting: 0, ticking: 0,
   busy(words) {
@@ -62,16 +53,11 @@ addEventListener("pagehide", () => { sessionStorage.rgflow = window.rgflow.name;
 addEventListener("pageshow", () => { delete sessionStorage.rgflow; });
 for (const kind of ["mouseover", "focusin"])
   document.addEventListener(kind, (event) => window.rgflow.explain(event.target));
-// A picture that is dropped or pasted anywhere is opened.
-const given = (event, files) => {
-  if (!files?.length) return;
-  event.preventDefault();
-  const input = document.querySelector("input[type=file]");
-  input.files = files; input.dispatchEvent(new Event("change", { bubbles: true }));
-};
-document.addEventListener("dragover", (event) => event.preventDefault());
-document.addEventListener("drop", (event) => given(event, event.dataTransfer?.files));
-document.addEventListener("paste", (event) => given(event, event.clipboardData?.files));
+listen(([file]) => {
+  if (!file) return;
+  const input = document.querySelector("input[type=file]"), chosen = new DataTransfer();
+  chosen.items.add(file); input.files = chosen.files; input.dispatchEvent(new Event("change", { bubbles: true }));
+});
 // Gradio tells of a slider's end only by the mouse: with the keyboard it is when keys rest.
 let resting = null;
 for (const kind of ["keyup", "change"])

@@ -2,10 +2,9 @@
 "use strict";
 $("open").onclick = () => $("file").click();
 $("file").onchange = event => { const files = [...event.target.files]; event.target.value = ""; if (files.length) upload(files); };
-addEventListener("dragover", event => { event.preventDefault(); $("drop").hidden = false; });
+addEventListener("dragover", () => { $("drop").hidden = false; });
 addEventListener("dragleave", event => { if (!event.relatedTarget) $("drop").hidden = true; });
-addEventListener("drop", event => { event.preventDefault(); $("drop").hidden = true; const files = [...event.dataTransfer.files]; if (files.length) upload(files); else say("Expected picture files; something else was dropped.", true); });
-addEventListener("paste", event => { const files = [...event.clipboardData?.files ?? []]; if (files.length) upload(files); });
+listen((files, kind) => { $("drop").hidden = true; if (files.length) upload(files); else if (kind === "drop") say("Expected picture files; something else was dropped.", true); });
 
 // --------------------------------------------------------------------------------------- tasks
 
@@ -104,15 +103,18 @@ $("drop-find").onclick = async () => {
   finds = rest; find = Math.min(find, rest.length - 1);
   if (rest.length) { lookAt(rest[find]); say(`Unmarked. Mark ${find + 1} of ${rest.length} is next.`); } else say("Unmarked; that was the last mark.");
 };
-for (const [id, pixels, words] of [["grow", 1, "growing the marks"], ["shrink", -1, "shrinking the marks"]]) $(id).onclick = () => doing("Changing the marks…", async () => {
-  const found = await working("grown", { ...await marked(2), grow: pixels });
-  await mark(words, found.mask ? [{ image: found.mask, left: found.left, top: found.top }] : [], true);
-  say(found.mask ? "Marks are changed by a pixel on every side." : "Nothing is left of the marks.");
+for (const [id, how] of [["grow", "source-over"], ["shrink", "destination-in"]]) $(id).onclick = () => doing("Changing the marks…", async () => {
+  const box = around(2), data = pixelsOf(painted(box));   // all are moved by a pixel, and drawn onto or out of one another
+  for (let k = 3; k < data.data.length; k += 4) data.data[k] = data.data[k] >= 128 ? 255 : 0;
+  const before = canvasOf(data), now = canvasOf(data), pen = now.getContext("2d");
+  pen.globalCompositeOperation = how;
+  for (const x of [-1, 0, 1]) for (const y of [-1, 0, 1]) pen.drawImage(before, x, y);
+  await mark(`${id}ing the marks`, [{ image: await urlOf(now), left: box.left, top: box.top }], true);
+  say(bounds() ? "Marks are changed by a pixel on every side." : "Nothing is left of the marks.");
 });
 $("save-marks").onclick = () => doing("Saving the marks…", async () => {
-  const whole = new OffscreenCanvas(photo.width, photo.height), pen = whole.getContext("2d");
-  await marked();
-  for (const one of marks.values()) pen.drawImage(one.pen.canvas, one.left, one.top);
+  around();
+  const whole = painted({ left: 0, top: 0, width: photo.width, height: photo.height }), pen = whole.getContext("2d");
   pen.globalCompositeOperation = "source-in"; pen.fillStyle = "#fff"; pen.fillRect(0, 0, whole.width, whole.height);
   pen.globalCompositeOperation = "destination-over"; pen.fillStyle = "#000"; pen.fillRect(0, 0, whole.width, whole.height);
   const name = `${photo.name.replace(/\.[^.]*$/, "")}-mask.png`;
@@ -314,7 +316,7 @@ $("level").addEventListener("input", () => {
 });
 function see(value) { if (level !== value) { $("level").value = value; $("level").dispatchEvent(new Event("input")); } }
 $("seeing").ontoggle = () => { if (!$("seeing").open) see(0); };
-for (const id of ["colour", "seen"]) $(id).addEventListener("input", draw);
+for (const id of ["colour", "seen", "brush"]) $(id).addEventListener("input", draw);
 
 // ----------------------------------------------------------------------------------- pointers
 
@@ -329,7 +331,6 @@ function pick(name) {
   canvas.className = name; lift(false); hover = null; draw();
   say(`The pointer ${TOOLS[name]}.`);
 }
-$("brush").addEventListener("input", draw);
 
 const pointers = new Map();
 let space = false, last = null;
