@@ -127,7 +127,7 @@ def run(arguments: Sequence[str]) -> None:
 
 
 def _label(words: Sequence[str] | None, config: FlowConfig) -> int | list[int] | None:
-    """The class that a flow is told, or those of several labels; none if it has no labels.
+    """The class of the images, or those of several labels; none if the flow has no labels.
 
     Raises:
         ValueError: If it isn't one of a label, and of every one.

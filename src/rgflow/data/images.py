@@ -61,7 +61,7 @@ class Images:
                 )
 
     def classes(self, labels: int | Mapping[str, int]) -> Array | None:
-        """The classes of each image that a flow is told.
+        """The classes of each image, as conditions of a flow.
 
         Args:
             labels: As `FlowConfig.labels` has them. The label `hair` may also be called
