@@ -28,6 +28,7 @@ from torch.nn import functional as F
 
 import rgflow.metrics
 from reproducing.ovals import spreads
+from reproducing.roughening import roughened
 from rgflow.data import msds
 from rgflow.metrics.reader import (
     GREY,
@@ -49,8 +50,6 @@ BATCH = 128
 """Images in a training step."""
 RATE, DECAY = 3e-3, 1e-4
 """Learning rate and weight decay of AdamW."""
-BLUR, NOISE = 0.5, 8.0
-"""Largest share of the blurred image, and largest standard deviation of the noise."""
 TESTS = 2000
 """Test images."""
 
@@ -139,16 +138,6 @@ def batches(steps: int, seed: int, generator: torch.Generator) -> Iterator[tuple
         ovals = torch.cat([torch.from_numpy(chunk.labels["ovals"]) for chunk in chunks])
         for places in torch.randperm(len(images), generator=generator).split(BATCH):
             yield images[places].float(), ovals[places]
-
-
-def roughened(images: Tensor, generator: torch.Generator) -> Tensor:
-    """The first half of the images with some blur and some noise, the others as they are."""
-    half = len(images) // 2
-    share, sigma = (torch.rand(half, 1, 1, 1, generator=generator) for _ in range(2))
-    some = images[:half]
-    some = some + BLUR * share * (F.avg_pool2d(some, 3, 1, 1) - some)
-    some = some + NOISE * sigma * torch.randn(some.shape, generator=generator)
-    return torch.cat([some.clamp(0, 255), images[half:]])
 
 
 def train(steps: int, seed: int) -> OvalReader:

@@ -194,6 +194,26 @@ PRESETS: dict[str, TrainConfig] = {
     ),
     "msds1-windows": replace(_WINDOWS, data="msds1"),
     "msds2-windows": replace(_WINDOWS, data="msds2"),
+    "faces": replace(
+        _WINDOWS,
+        data="faces",
+        train_count=25_000,
+        model=replace(
+            _WINDOWS.model,
+            height=64,
+            width=64,
+            levels=6,  # up to 2×2 sites, so that a face is one
+            geometry=Windows(period=2, reach=3, boundary="open"),
+            position_embedding=8,
+        ),
+    ),
+    "faces-paper": replace(
+        _SMALL,
+        data="faces",
+        train_count=25_000,
+        batch_size=16,
+        model=replace(_SMALL.model, height=64, width=64),
+    ),
     "msds1-m4": replace(_M4, data="msds1"),
     "msds2-m4": replace(_M4, data="msds2"),
     "msds1-tiny": replace(_TINY, data="msds1"),
@@ -214,13 +234,14 @@ PRESETS: dict[str, TrainConfig] = {
 }
 """Every preset by name. `photos…` and `…-windows` are of overlapping windows, the former with one
 set of weights for all levels, so of images of any size; the coarse images of `photos-averages` are
-averages, those of the others every second pixel. `…-small` is the paper's architecture
-at a size for a CPU. `…-best` is a tree of blocks on the tiles of MSDS, with mixtures from coarse to
-fine, `…-m4` is the same with the paper's blocks and levels, though without disentanglers, and
-`…-fast` has couplings on the unit cube. `free-…`, `ising-…` and `phi4-…` learn lattice fields from
-an action: the free field with m² = 1, φ⁴ with m² = −4 at a correlation length of about L/4
-(arXiv:1904.12072), and, like `potts-…` and `blume-capel-…`, spins at their transition. `…-tiny` is
-for trying things out, and `…-realnvp` is the baseline."""
+averages, those of the others every second pixel. `faces` is of windows that know their places, and
+has labels as conditions where `model.labels` names them. `…-small` and `faces-paper` are the
+paper's architecture at a size for a CPU. `…-best` is a tree of blocks on the tiles of MSDS, with
+mixtures from coarse to fine, `…-m4` is the same with the paper's blocks and levels, though without
+disentanglers, and `…-fast` has couplings on the unit cube. `free-…`, `ising-…` and `phi4-…` learn
+lattice fields from an action: the free field with m² = 1, φ⁴ with m² = −4 at a correlation length
+of about L/4 (arXiv:1904.12072), and, like `potts-…` and `blume-capel-…`, spins at their transition.
+`…-tiny` is for trying things out, and `…-realnvp` is the baseline."""
 
 CONTINUED: dict[str, Any] = {"lr": 1.5e-3, "muon_lr": 7e-3, "validate_every": 30.0, "patience": 3}
 """Settings for going on from `photos` with a folder of pictures, of which there may be few; chosen

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
 from statistics import fmean
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from reproducing.face_reader import face_features, shown
 from reproducing.measures.subject import Found, MeasuredFlow
 from reproducing.ovals import spreads_read
 from rgflow import data
@@ -26,7 +28,8 @@ from rgflow.text import mean_and_error
 
 def bits(subject: MeasuredFlow, *, count: int = 10_000, split: data.Split = "test") -> Found:
     """Bits per dimension of images, with their error and the importance-weighted bound."""
-    return Found(numbers=asdict(evaluate(subject.flow, subject.images(count, split))))
+    images, labels = subject.images(count, split), subject.classes(count, split)
+    return Found(numbers=asdict(evaluate(subject.flow, images, labels=labels)))
 
 
 def overfitting(subject: MeasuredFlow, *, count: int = 10_000, seed: int = 20261128) -> Found:
@@ -136,23 +139,28 @@ def _seam(images: Tensor, edge: int) -> float:
 
 def samples(subject: MeasuredFlow, *, count: int = 10_000, temperature: float = 1.0) -> Found:
     """Fréchet distances of samples to training images, FID if its features are there; of MSDS also
-    how ovals spread."""
-    test, ovals = subject.images(count), subject.config.data.startswith("msds")
+    how ovals spread, and of faces what a network reads in them. Flows with labels are told those of
+    test images."""
+    test, kind = subject.images(count), subject.config.data[:5]
+    readers: dict[str, Callable[[Tensor], Any]]
+    readers = {"msds1": spreads_read, "msds2": spreads_read, "faces": shown}
+    read = readers.get(kind)
     drawn, distances = score(
         subject.flow,
         subject.images(count, "train"),
         test,
-        ovals=ovals,
-        inception=subject.inception,
+        ovals=read is spreads_read,
+        inception=face_features() if read is shown else subject.inception,
         temperature=temperature,
+        labels=subject.classes(count),
     )
     rows = map(asdict, distances)
     return Found(
         numbers={
             # By the name of the distance, so that a table can ask for one.
             "distances": {row.pop("name"): row for row in rows},
-            "samples": asdict(spreads_read(drawn)) if ovals else None,
-            "tests": asdict(spreads_read(test)) if ovals else None,
+            "samples": asdict(read(drawn)) if read else None,
+            "tests": asdict(read(test)) if read else None,
         }
     )
 

@@ -47,6 +47,12 @@ class MeasuredFlow:
         images = data.load_for(self.config, split, count=count, progress=False).images
         return torch.from_numpy(images.copy())
 
+    def classes(self, count: int, split: data.Split = "test") -> Tensor | None:
+        """The labels of these images that the flow has as conditions, if it has any."""
+        images = data.load_for(self.config, split, count=count, progress=False)
+        found = images.classes(self.flow.config.labels)
+        return None if found is None else torch.from_numpy(found)
+
     def labels(self, count: int) -> list[Label]:
         """The labels of the first test images."""
         return labels_of(data.load_for(self.config, "test", count=count, progress=False).labels)

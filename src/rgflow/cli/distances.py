@@ -47,6 +47,7 @@ def run(arguments: Sequence[str]) -> None:
     device = model.flow.device
     network = inception(settings.inception, device) if settings.inception else None
     test, train = (model.images(settings.data, s, settings.count) for s in ("test", "train"))
+    classes = test.classes(model.flow.config.labels)
     with reporting() as report:
         _, found = score(
             model.flow,
@@ -54,6 +55,7 @@ def run(arguments: Sequence[str]) -> None:
             torch.from_numpy(test.images.copy()),
             ovals=test.name in KINDS,
             inception=network,
+            labels=None if classes is None else torch.from_numpy(classes),
             **some(settings, "temperature", "seed", "batch_size"),
             progress=report,
         )

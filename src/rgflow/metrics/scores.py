@@ -36,6 +36,7 @@ def score(
     temperature: float | Sequence[float] = 1.0,
     seed: int = 0,
     batch_size: int = 64,
+    labels: Tensor | None = None,
     progress: Report | None = None,
 ) -> tuple[Tensor, tuple[FrechetDistance, ...]]:
     """Draw as many samples as there are test images, and compare them with the training images.
@@ -44,10 +45,11 @@ def score(
         train: Training images, [M, C, H, W], uint8.
         test: Test images, [N, C, H, W], uint8.
         ovals: Whether they are those of MSDS1 or MSDS2.
-        inception: Features for FID, from `rgflow.metrics.frechet.inception`.
+        inception: Features for FID, from `rgflow.metrics.frechet.inception`, or others.
         temperature: T of p^(1/T), one or one per level.
         seed: Of the first sample; sample k has `seed` + k.
         batch_size: Images at a time; the result depends on it by rounding only.
+        labels: Of the test images, which the samples get, if the flow has labels.
         progress: Told of every batch.
 
     Returns:
@@ -77,7 +79,8 @@ def score(
     seeds, drawn = range(seed, seed + len(test)), list[Tensor]()
     advance = counter(progress, "sampling", len(test))
     for k in range(0, len(test), batch_size):
-        x = flow.decode(flow.draw_each(seeds[k : k + batch_size], temperature))
+        z = flow.draw_each(seeds[k : k + batch_size], temperature)
+        x = flow.decode(z, labels=None if labels is None else labels[k : k + batch_size])
         drawn.append(x.floor().clamp(0, 255).to(torch.uint8).cpu())  # as they would be saved
         advance(len(x))
     samples = torch.cat(drawn)
