@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import cache
 
 import numpy as np
+import tifffile
 from PIL import Image, TiffImagePlugin, features
 
 from cases import Random
@@ -174,8 +175,22 @@ def short_palette(random: Random) -> bytes:
 
 
 def deep_colours(random: Random) -> bytes:
-    """One of 16 bits per colour."""
-    return _png(random, 16, [2, 4, 6][random.integers(3)])
+    """A PNG or TIFF file of 16 bits per colour, with alpha, infrared, or none, in planes or not."""
+    if random.random() < 0.5:
+        return _png(random, 16, [2, 4, 6][random.integers(3)])
+    kind = [None, "unspecified", "unassalpha", "assocalpha"][random.integers(4)]
+    planes, out = random.random() < 0.2, io.BytesIO()
+    pixels = random.integers(0, 65536, (12, 10, 3 + (kind is not None)), dtype=np.uint16)
+    tifffile.imwrite(
+        out,
+        np.moveaxis(pixels, 2, 0) if planes else pixels,
+        photometric="rgb",
+        planarconfig="separate" if planes else "contig",
+        compression=[None, "zlib"][random.integers(2)],
+        byteorder="<>"[random.integers(2)],
+        extrasamples=[kind] if kind else None,
+    )
+    return out.getvalue()
 
 
 def few_bits(random: Random) -> bytes:

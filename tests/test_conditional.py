@@ -89,6 +89,30 @@ def test_derivatives_in_both_directions(name):
         assert torch.autograd.gradcheck(function, inputs, eps=1e-6, atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.parametrize("action", [*ACTIONS.values(), Phi4(c1=-1.0, c2=-60.0, c4=1.0)])
+def test_integrals_are_those_of_fine_sums(action):
+    """Of all pulls, those beyond the polynomials too, and where wells are far apart; and so are
+    their derivatives, mean values."""
+    site = conditional(SPEC, action)
+    most = 520 * site.width if action.c4 else 50.0
+    generator = torch.Generator().manual_seed(0)
+    b = (2 * torch.rand(50, 1, generator=generator, dtype=torch.float64) - 1) * most
+    b[:20] /= 100
+    wide = 5 if action.c4 < 1 or most > 300 else 1  # or pulled far out
+    x = wide * torch.linspace(-20, 20, 100_001, dtype=torch.float64)
+    b.requires_grad_()
+    found = site._log_z(b)
+    (mean,) = torch.autograd.grad(found.sum(), b)
+    log_f = site._log_f(x, b.detach())
+    torch.testing.assert_close(
+        found.detach(),
+        log_f.logsumexp(1, keepdim=True) + math.log(wide * 40 / 100_000),
+        rtol=1e-12,
+        atol=1e-12,
+    )
+    torch.testing.assert_close(mean, log_f.softmax(1) @ x[:, None], rtol=1e-10, atol=1e-10)
+
+
 def test_values_far_outside_have_their_density():
     action = ACTIONS["critical"]
     site, far = conditional(SPEC, action), torch.tensor([[-40.0], [15.0]], dtype=torch.float64)
