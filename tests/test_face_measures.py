@@ -33,9 +33,10 @@ PLACES = {"mouth": (36, 24), "eyes": (28, 24), "brows": (20, 24)}
 
 def painted(labels: faces.Labels, size: int) -> np.ndarray:
     """Faces whose factors are grey levels of a square each."""
-    images = np.zeros((len(labels["turn"]), 3, size, size), np.uint8)
+    background = labels["background_colour"].astype(np.uint8)[:, :, None, None]
+    images = background.repeat(size, 2).repeat(size, 3)
     for k, name in enumerate(FACTORS):
-        i, j = PLACES.get(name, (4 * k, 0))
+        i, j = PLACES.get(name, (4 + 4 * k, 0))  # not in a corner
         images[:, :, i : i + 4, j : j + 4] = 20 * labels[f"{name}_class"][:, None, None, None]
     return images
 
@@ -79,7 +80,7 @@ def test_mixtures_have_everything_from_the_only_image_they_are_of(monkeypatch):
     images = drawn(12)
     subject = subject_of(monkeypatch, images, Knows(images))
     numbers = measures.face_mixtures(subject, pairs=6).numbers
-    for name in ("eyes", "mouth", "skin_colour"):
+    for name in ("eyes", "mouth", "skin_colour", "background"):
         found = numbers["factors"][name]
         assert found["0"] == {"first": 1.0, "second": 0.0}
         assert found["6"] == {"first": 0.0, "second": 1.0}
