@@ -47,7 +47,7 @@ def face_mixtures(subject: MeasuredFlow, *, pairs: int = 300) -> Found:
     """From which of two test images their mixtures have what, for every threshold Θ: levels below
     it are those of the second image (paper, section 4.5). Of the pairs that differ in a factor, the
     share in which a network reads the class of the first, and that of the second, or whose corners
-    are nearer to it; and by how much that of the first falls when one level more is the second's."""
+    are nearer to it; and by how much that of the first falls with one level more of the second."""
     flow = subject.flow
     images, _, classes = _known(subject, 2 * pairs)
     z = encode(flow, dequantize(images, dtype=flow.dtype))
