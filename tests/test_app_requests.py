@@ -432,7 +432,6 @@ def test_another_server_finds_everything_as_it_was(small, tmp_path):
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged" / "project.json").write_text("{")
     other = Album(tmp_path)
-    assert len(other) == 1
     assert sorted(one.name for one in tmp_path.iterdir() if one.name != "key") == sorted(
         ["damaged", small.folder.name]
     )
@@ -450,7 +449,7 @@ def test_another_server_finds_everything_as_it_was(small, tmp_path):
     assert found.version > small.version - 60  # browsers keep tiles of versions
     other.close(found.folder.name)
     assert not found.folder.exists()
-    assert len(Album(tmp_path)) == 0
+    assert Album(tmp_path).of("me") == []
 
 
 def test_pictures_that_nobody_looks_at_take_no_memory(tmp_path, monkeypatch):

@@ -1,4 +1,7 @@
-"""What is measured of flows of faces, with a reader that knows every image it is shown."""
+"""What is measured of flows of faces, with a reader that knows every image it is shown.
+
+Faces have one square per factor, so that nothing has to be installed.
+"""
 
 import numpy as np
 import pytest
@@ -9,12 +12,10 @@ from reproducing import face_reader
 from reproducing.face_reader import FACTORS, FaceReader
 from reproducing.measures import MeasuredFlow
 from reproducing.measures import faces as measures
+from reproducing.measures.likelihoods import bits, samples
 from rgflow import TrainConfig
 from rgflow.data import Images, faces
 from rgflow.repair.particles import Completion
-
-pytest.importorskip("python_avatars", reason="without the extra faces")
-pytest.importorskip("resvg_py", reason="without the extra faces")
 
 WINDOWS = {
     "map": "window",
@@ -24,6 +25,25 @@ WINDOWS = {
     "width": 64,
     "levels": 6,
 }
+
+
+PLACES = {"mouth": (36, 24), "eyes": (28, 24), "brows": (20, 24)}
+"""Row and column of squares in holes; those of all others are in none."""
+
+
+def painted(labels: faces.Labels, size: int) -> np.ndarray:
+    """Faces whose factors are grey levels of a square each."""
+    background = labels["background_colour"].astype(np.uint8)[:, :, None, None]
+    images = background.repeat(size, 2).repeat(size, 3)
+    for k, name in enumerate(FACTORS):
+        i, j = PLACES.get(name, (4 + 4 * k, 0))  # not in a corner
+        images[:, :, i : i + 4, j : j + 4] = 20 * labels[f"{name}_class"][:, None, None, None]
+    return images
+
+
+@pytest.fixture(autouse=True)
+def draws_without_packages(monkeypatch):
+    monkeypatch.setattr(faces, "draw", painted)
 
 
 class Knows:
@@ -60,7 +80,7 @@ def test_mixtures_have_everything_from_the_only_image_they_are_of(monkeypatch):
     images = drawn(12)
     subject = subject_of(monkeypatch, images, Knows(images))
     numbers = measures.face_mixtures(subject, pairs=6).numbers
-    for name in ("eyes", "mouth", "skin_colour"):
+    for name in ("eyes", "mouth", "skin_colour", "background"):
         found = numbers["factors"][name]
         assert found["0"] == {"first": 1.0, "second": 0.0}
         assert found["6"] == {"first": 0.0, "second": 1.0}
@@ -84,19 +104,19 @@ def test_completions_are_compared_with_what_a_face_may_have(monkeypatch):
     found = measures.completions(subject, count=2, each=4)
     numbers = found.numbers
     assert list(found.pictures) == ["mouth", "eyes", "half"]
+    hidden = {"mouth": {"mouth"}, "eyes": {"eyes", "brows"}, "half": set()}
+    assert {hole: set(numbers[hole]["open"]) for hole in hidden} == hidden
     for hole, factor in (("mouth", "mouth"), ("eyes", "eyes"), ("eyes", "brows")):
         of = numbers[hole]["open"][factor]
         assert of["images"] == 2
-        at_most = np.bincount(images.labels[f"{factor}_class"], minlength=FACTORS[factor]) / 2
-        expected = np.abs(at_most - 1 / FACTORS[factor]).sum() / 2
+        shares = np.bincount(images.labels[f"{factor}_class"], minlength=FACTORS[factor]) / 2
+        expected = np.abs(shares - 1 / FACTORS[factor]).sum() / 2
         assert of["distance"] == pytest.approx(expected)
         assert 0 < of["floor"] < of["distance"]
         assert factor not in numbers[hole]["known"]
-    for hole, open_ in (("mouth", {"mouth"}), ("eyes", {"eyes", "brows"}), ("half", set())):
-        assert open_ <= set(numbers[hole]["open"])
-        assert not {"skin_colour", "clothes", "hair"} & set(numbers[hole]["open"])
+    for hole in hidden:
         assert numbers[hole]["mean_known"] == 0
-        assert {"skin_colour", "clothes_colour"} <= set(numbers[hole]["known"])
+        assert {"skin_colour", "clothes_colour", "hat"} <= set(numbers[hole]["known"])
     assert "mouth" in numbers["half"]["known"]  # by its left half
 
 
@@ -118,6 +138,9 @@ def test_what_is_asked_for_is_counted(monkeypatch):
     def decode(z, labels):
         return torch.stack([of_labels[tuple(row)] for row in labels.tolist()])
 
+    found = bits(subject, count=5).numbers  # of these labels
+    expected = subject.flow.bits_per_dim(subject.images(5), labels=subject.classes(5))
+    assert found["nll"] == pytest.approx(expected.mean().item(), abs=0.5)
     monkeypatch.setattr(subject.flow, "decode", decode)
     numbers = measures.requests(subject, count=5).numbers
     assert numbers["all"] == 1
@@ -138,8 +161,14 @@ def test_the_reader_goes_on_where_it_was_stopped(monkeypatch, tmp_path):
     face_reader.learn(4, 8, str(tmp_path / "run"))
     again = face_reader.load_reader().state_dict()
     assert all(torch.equal(again[name], x) for name, x in whole.items())
-    assert face_reader.shown(torch.from_numpy(drawn(8).images)).images == 8
     assert (tmp_path / "result.json").is_file()
+    subject = subject_of(monkeypatch, drawn(6), face_reader.load_reader())
+    numbers = samples(subject, count=6).numbers
+    assert numbers["distances"]["FD-faces"]["dim"] == 128
+    for of in ("samples", "tests"):
+        assert numbers[of]["images"] == 6
+        assert 0 <= numbers[of]["sure"] <= min(numbers[of]["sure_of"].values()) <= 1
+        assert {name: len(row) for name, row in numbers[of]["classes"].items()} == FACTORS
     face_reader.load_reader.cache_clear()
     with pytest.raises(ValueError, match=r"Expected faces, \[N, 3, 64, 64\]; got \[1, 3, 32, 32\]"):
         FaceReader()(torch.zeros(1, 3, 32, 32))

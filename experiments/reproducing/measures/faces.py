@@ -24,7 +24,7 @@ from rgflow.lattice import Mask
 from rgflow.repair.particles import complete
 
 GROUPS = {
-    "colours": ("skin_colour", "hair_colour", "hat_colour", "clothes_colour"),
+    "colours": ("skin_colour", "hair_colour", "hat_colour", "clothes_colour", "background"),
     "shapes": ("eyes", "mouth", "brows", "glasses"),
 }
 """What the paper finds at high levels, and at low ones."""
@@ -46,18 +46,23 @@ def _known(subject: MeasuredFlow, count: int) -> tuple[Tensor, faces.Labels, Ten
 def face_mixtures(subject: MeasuredFlow, *, pairs: int = 300) -> Found:
     """From which of two test images their mixtures have what, for every threshold Θ: levels below
     it are those of the second image (paper, section 4.5). Of the pairs that differ in a factor, the
-    share in which a network reads the class of the first, and that of the second; and by how much
-    the share of the first falls when one level more is that of the second."""
+    share in which a network reads the class of the first, and that of the second, or whose corners
+    are nearer to it; and by how much that of the first falls with one level more of the second."""
     flow = subject.flow
     images, _, classes = _known(subject, 2 * pairs)
     z = encode(flow, dequantize(images, dtype=flow.dtype))
     a, b = (z.select(slice(k * pairs, (k + 1) * pairs)).to(device=flow.device) for k in (0, 1))
     first, second = classes.split(pairs)
     thresholds = range(flow.levels + 1)
-    factors: dict[str, dict[str, Any]] = {name: {} for name in FACTORS}
+    factors: dict[str, dict[str, Any]] = {name: {} for name in (*FACTORS, "background")}
+    corners = images[..., 0, [0, -1]].flatten(1).double()
     for threshold in thresholds:
         x = mix(flow, a, b, [hyperbolic(flow.levels, threshold)])[:, 0]
-        read = load_reader().read(flow.bounded(x).to(torch.uint8).cpu())[0]
+        x8 = flow.bounded(x).to(torch.uint8).cpu()
+        far = [(x8[..., 0, [0, -1]].flatten(1) - of).norm(dim=1) for of in corners.split(pairs)]
+        near = (far[0] < far[1]).double().mean().item()
+        factors["background"][str(threshold)] = {"first": near, "second": 1 - near}
+        read = load_reader().read(x8)[0]
         for n, name in enumerate(FACTORS):
             differ = first[:, n] != second[:, n]
             shares = {

@@ -109,7 +109,8 @@ def build(sessions: SessionStore, panels: Sequence[Panel]) -> gr.Blocks:
 
         js = "() => [window.rgflow.name, window.rgflow.before]"
         hidden: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-        blocks.load(stay, names, [here], js=js, concurrency_limit=MAX_PAGES, **hidden)
+        staying = blocks.load(stay, names, [here], js=js, concurrency_limit=MAX_PAGES, **hidden)
+        staying.failure(None, js="() => window.rgflow.lost()")
         here.change(None, js="() => window.rgflow.connect()")
         page.on(here.change, lambda work: work.view.sent.clear())
         page.wire()

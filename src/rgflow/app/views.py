@@ -109,18 +109,8 @@ def choice(event: gr.EventData, things: Sequence[T], captions: Sequence[str]) ->
     return things[index]
 
 
-def colour(channel: int, channels: int) -> str:
-    """A channel in words."""
-    return ("red", "green", "blue")[channel] if channels == 3 else f"channel {channel}"
-
-
-def name(address: Address, channels: int) -> str:
-    """A latent in words."""
+def names(address: Address, channels: int) -> tuple[str, str]:
+    """A latent in words and, shorter, within one level."""
     h, i, j, c = address
-    return f"level {h}, row {i}, column {j}, {colour(c, channels)}"
-
-
-def short(address: Address, channels: int) -> str:
-    """The same, shorter, within one level."""
-    _, i, j, c = address
-    return f"{i}, {j} {colour(c, channels)}"
+    colour = ("red", "green", "blue")[c] if channels == 3 else f"channel {c}"
+    return f"level {h}, row {i}, column {j}, {colour}", f"{i}, {j} {colour}"

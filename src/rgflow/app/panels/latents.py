@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from rgflow import latents
-from rgflow.analysis.fields import ReceptiveFields
 from rgflow.analysis.traversals import prior_scale
 from rgflow.app import views
 from rgflow.app.data_urls import png_url
@@ -109,7 +108,16 @@ class Latents(Panel):
                 f"they change the image. Choose one for a slider, or click a pixel to see what "
                 f"changes it."
             )
-        return [radio, _atlas(work.opened.fields, shown_latents(work), work.state.chosen), words]
+        found, channels, maps = work.opened.fields, work.opened.flow.image_shape[0], []
+        for one in shown_latents(work):
+            _, i, j, c = one
+            name, caption = views.names(one, channels)
+            title = f"{name}: strength {found.strengths[c, i, j]:.2g}"
+            url = png_url(heat(found.field(one)).permute(1, 2, 0).numpy())
+            shown = {"url": url, "caption": caption, "title": title}
+            maps.append({**shown, "chosen": one in work.state.chosen})
+        empty = "No latent of this level changes this pixel noticeably: try a coarser level."
+        return [radio, views.sheet(maps, size=64, empty=empty), words]
 
     def slider_values(self, work: Workspace) -> list[Any]:
         """The values of the sliders, and the revision that they belong to."""
@@ -117,7 +125,7 @@ class Latents(Panel):
         found: list[Any] = [
             gr.update(
                 visible=True,
-                label=views.name(address, channels),
+                label=views.names(address, channels)[0],
                 value=round(value, 2),
                 minimum=min(-SLIDER_END, math.floor(value)),  # it may be far from what is usual
                 maximum=max(SLIDER_END, math.ceil(value)),
@@ -130,7 +138,7 @@ class Latents(Panel):
     def choose(self, work: Workspace, event: gr.EventData) -> None:
         """Add or remove the slider of a latent."""
         shown, channels = shown_latents(work), work.opened.flow.image_shape[0]
-        captions = [views.short(one, channels) for one in shown]
+        captions = [views.names(one, channels)[1] for one in shown]
         choose(work, views.choice(event, shown, captions))
 
     def drawn(self, work: Workspace) -> str:
@@ -236,19 +244,6 @@ def _moved(work: Workspace, new: Sequence[float]) -> latents.Latents:
 
 
 # ---------------------------------------------------------------- pictures
-
-
-def _atlas(found: ReceptiveFields, addresses: Sequence[Address], chosen: Sequence[Address]) -> str:
-    """Receptive fields as a sheet."""
-    channels, items = len(found.strengths), []
-    for one in addresses:
-        _, i, j, c = one
-        title = f"{views.name(one, channels)}: strength {found.strengths[c, i, j]:.2g}"
-        field = heat(found.field(one)).permute(1, 2, 0).numpy()
-        shown = {"url": png_url(field), "caption": views.short(one, channels), "title": title}
-        items.append({**shown, "chosen": one in chosen})
-    empty = "No latent of this level changes this pixel noticeably: try a coarser level."
-    return views.sheet(items, size=64, empty=empty)
 
 
 def shown_latents(work: Workspace) -> list[Address]:

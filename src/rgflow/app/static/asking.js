@@ -47,13 +47,9 @@ async function ask(path, how = {}) {
   });
   if (answer.ok) return answer;
   if (answer.status === 428 && !how.again) return ask(path, { ...how, again: true });   // it has set the cookie that was missing
-  let detail = `The server answered with status ${answer.status}.`;
-  try {
-    const told = (await answer.json()).detail;
-    detail = typeof told === "string" ? told : "The server refused this: check the values.";
-  } catch {}
+  const { detail } = await answer.json().catch(() => ({}));
   if (answer.status === 409) setTimeout(() => choose(photo.id));   // as another page left it
-  throw new Error(detail);
+  throw new Error(typeof detail === "string" ? detail : `The server refused this with status ${answer.status}: check the values.`);
 }
 
 const waiting = [];   // what is to be done next

@@ -10,6 +10,12 @@ if (document.body) begin(); else addEventListener("DOMContentLoaded", begin);
 window.rgflow = {
   // The page by name, and the one before it in this tab, whose work is gone on with.
   name: crypto.getRandomValues(new Uint32Array(4)).join("-"), before: sessionStorage.rgflow || "",
+  async lost() {  // the server has ended, as it was told to: Gradio sees only that one was killed
+    clearInterval(this.ticking);
+    document.getElementById("doing").textContent = "The server has stopped. This page continues as soon as it is back.";
+    while (!await fetch("../health").then((answer) => answer.ok, () => false)) await new Promise((resolve) => setTimeout(resolve, 2000));
+    location.reload();
+  },
   // What is under way, in words, for whoever waits longer than half a second.
   waiting: 0, ticking: 0,
   busy(words) {

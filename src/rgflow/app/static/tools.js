@@ -419,8 +419,7 @@ addEventListener("keydown", event => {
 addEventListener("keyup", event => { if (event.code === "Space") space = false; });
 new ResizeObserver(draw).observe(canvas);
 // What was said last is about what was done last.
-$("tools").addEventListener("click", event => { if (event.target.closest("button, summary, input") && !busy()) say(""); }, true);
-$("tools").addEventListener("input", () => { if (!busy()) say(""); }, true);
+for (const kind of ["click", "input"]) $("tools").addEventListener(kind, event => { if (event.target.closest("button, summary, input, select") && !busy()) say(""); }, true);
 
 for (const name of EXAMPLES) {
   const button = document.createElement("button"); button.textContent = name; button.onclick = () => example(name); $("examples").append(button);
