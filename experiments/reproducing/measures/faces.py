@@ -99,7 +99,7 @@ def face_mixtures(subject: MeasuredFlow, *, pairs: int = 300) -> Found:
 
 def requests(subject: MeasuredFlow, *, count: int = 500, temperature: float = 1.0) -> Found:
     """How often a flow with labels gives what it is asked for: samples with the labels of test
-    images, and with the pair that `faces:correlated` never shows, as far as it is told of both."""
+    images, and with the pair that `faces:correlated` never shows, as far as both are its labels."""
     flow, labels = subject.flow, subject.classes(count)
     if labels is None or not isinstance(flow.config.labels, dict):
         raise ValueError(f"Expected a flow with labels by name; {subject.name} has none.")
