@@ -218,7 +218,14 @@ def zero(work: Workspace, level: int) -> None:
 
 
 def redraw(work: Workspace, level: int, seed: int, temperature: float = SAMPLE_TEMPERATURE) -> None:
-    """Draw the latents of a level again, and keep the others."""
+    """Draw the latents of a level again, and keep the others.
+
+    Args:
+        work: The work.
+        level: The level.
+        seed: Of the draw.
+        temperature: T of p^(1/T).
+    """
     new = work.opened.flow.draw_each([seed], temperature).to(torch.float64)
     z = work.image.latents.replace(level, new.levels[level])
     work.edit(z, f"level {level} drawn anew")
