@@ -39,7 +39,7 @@ nitpick_ignore_regex = [
     (r"py:class", r"rgflow\.[\w.]+\.(Value|Any[A-Z]\w+|[A-Z]|_\w+)|PydanticUndefined|0\.01"),
     (
         r"py:.*",
-        r"(torch|nn|fastapi|contextlib|contextvars|threading|np|numpy|PIL|rich|collections|pathlib|typing|types|abc|io|zipfile"
+        r"(torch|nn|fastapi|gradio|contextlib|contextvars|threading|np|numpy|PIL|rich|collections|pathlib|typing|types|abc|io|zipfile"
         r"|annotated_types|pydantic|pydantic_core|accelerate)\..*",
     ),
     (

@@ -152,9 +152,11 @@ def derived(numbers: dict[str, Any]) -> dict[str, Any]:
     """What tables show of a measurement beside its own numbers: the gap of the bound, and by how
     many errors ln Z is off, where it is known; the largest difference of an observable."""
     exact, bound, log_z = (numbers[name] for name in ("log_z_exact", "log_z_bound", "log_z"))
+    # None where the chains of the reference are too short for errors of their own.
+    known = numbers["reference"]["tau_magnetisation"]["error"] is not None
     out: dict[str, Any] = {
-        "largest_difference": max(map(abs, numbers["differences"].values())),
-        "largest_chain_difference": max(map(abs, numbers["chain_differences"].values())),
+        f"largest_{name}": max(map(abs, numbers[f"{name}s"].values())) if known else None
+        for name in ("difference", "chain_difference")
     }
     if exact is not None:
         out |= {
