@@ -47,7 +47,7 @@ def draws_without_packages(monkeypatch):
 
 
 class Knows:
-    """A reader of images whose labels it was told; of others it reads nothing right."""
+    """A reader that knows the labels of some images; of others it reads nothing right."""
 
     def __init__(self, *sets: Images) -> None:
         self.classes = {
