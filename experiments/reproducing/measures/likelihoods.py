@@ -139,7 +139,7 @@ def _seam(images: Tensor, edge: int) -> float:
 
 def samples(subject: MeasuredFlow, *, count: int = 10_000, temperature: float = 1.0) -> Found:
     """Fréchet distances of samples to training images, FID if its features are there; of MSDS also
-    how ovals spread, and of faces what a network reads in them. Flows with labels are given those of
+    how ovals spread, and of faces what a network reads in them. Flows with labels get those of
     test images."""
     test, kind = subject.images(count), subject.config.data[:5]
     readers: dict[str, Callable[[Tensor], Any]]
