@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import random
+import shutil
 import socket
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from PIL import Image
 
 from flows import BIJECTORS, OPTIONS, by_day, random_flow
 from rgflow.analysis.traversals import prior_scale
+from rgflow.app import views
 from rgflow.app.layout import opened_picture, save_image, save_latents, take_picture
 from rgflow.app.models import ModelStore
 from rgflow.app.page import Page
@@ -390,6 +392,23 @@ def test_undo_and_redo_restore_exactly(small):
     for k in range(MAX_UNDO + 9):
         moving.choose(small, (0, 0, 1, k % 3))
     assert small.undoable == (MAX_UNDO, 0)
+
+
+def test_latents_are_called_by_what_they_go_with(models, tmp_path):
+    folder = shutil.copytree(models.names["affine"], tmp_path / "named")
+    plain = Workspace(ModelStore(str(folder)).open(str(folder)))
+    *others, weakest = moving.shown_latents(plain)
+    level, i, j, _ = weakest
+    for text in ("[", "[1]", '{"hair": 3}', '{"hair": [[9, 0, 0, 0]]}', '{"hair": [[0, 0, 0, 7]]}'):
+        (folder / "names.json").write_text(text)
+        assert not Workspace(ModelStore(str(folder)).open(str(folder))).opened.names
+    (folder / "names.json").write_text(json.dumps({"hair": [weakest]}))
+    work = Workspace(ModelStore(str(folder)).open(str(folder)))
+    assert moving.shown_latents(work) == [weakest, *others]
+    words, short = views.names(work, weakest)
+    assert words.startswith(f"hair: level {level}, row {i}, column {j}")
+    assert short == "hair"
+    assert views.names(work, others[0]) == views.names(plain, others[0])
 
 
 def test_only_so_many_latents_have_sliders(small):

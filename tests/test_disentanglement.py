@@ -8,7 +8,7 @@ from sklearn.model_selection import ShuffleSplit, cross_val_score
 
 from reproducing.claims import compared, verdict
 from rgflow import Latents, Lattice
-from rgflow.analysis.disentanglement import dci, disentanglement
+from rgflow.analysis.disentanglement import dci, disentanglement, infomec
 from rgflow.analysis.labels import Label
 from rgflow.analysis.probes import ProbeTable, Score, probe_levels
 from rgflow.geometries import Blocks
@@ -345,3 +345,26 @@ def test_mistakes(options, message):
     label = Label(name="a", values=RANDOM.normal(size=N), group="a")
     with pytest.raises(ValueError, match=message):
         probed(latents(), [label], **options)
+
+
+def test_infomec_of_codes_whose_scores_are_known():
+    random = np.random.default_rng(0)
+    classes = random.integers(4, size=(2000, 3))
+    code = classes + 0.05 * random.normal(size=classes.shape)
+    perfect = infomec(code, classes)
+    assert min(perfect) > 0.95
+    # Each factor twice: as modular, and compact as (1/2 − 1/6) / (1 − 1/6).
+    twice = infomec(np.concatenate((code, code), 1), classes)
+    assert twice.modularity > 0.95
+    assert twice.compactness == pytest.approx(0.4, abs=0.02)
+    # Turned, it says as much to a linear map, but each latent is about every factor.
+    third = 2 / 3 * np.ones((3, 3)) - np.eye(3)
+    turned = infomec(code @ third, classes)
+    assert turned.explicitness == pytest.approx(perfect.explicitness, abs=0.02)
+    assert max(turned.modularity, turned.compactness) < 0.6
+    # Latents that hardly vary don't count; noise explains nothing.
+    still = infomec(np.concatenate((code, 0.01 * random.normal(size=(2000, 5))), 1), classes)
+    assert still.compactness == pytest.approx(perfect.compactness, abs=0.01)
+    assert infomec(random.normal(size=(2000, 3)), classes).explicitness < 0.02
+    with pytest.raises(ValueError, match="at least 2 latents that vary and 2 factors; got 1 and 3"):
+        infomec(code[:, :1], classes)

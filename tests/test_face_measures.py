@@ -3,6 +3,8 @@
 Faces have one square per factor, so that nothing has to be installed.
 """
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -146,6 +148,28 @@ def test_what_is_asked_for_is_counted(monkeypatch):
     assert numbers["all"] == 1
     assert numbers["factors"] == {"brows": 1.0, "eyes": 1.0, "hair": 1.0}
     assert numbers["held_out"] == 1
+
+
+@pytest.mark.slow
+def test_codes_are_compared(monkeypatch):
+    """Noise separates nothing; discriminants by labels of these very images do."""
+    images = drawn(400)
+    subject = subject_of(monkeypatch, images, None)
+    monkeypatch.setattr(measures, "COMPONENTS", 20)
+    site_levels = subject.flow.lattice.site_levels
+
+    def strongest(count, level):
+        at = np.argwhere(site_levels == (level or 0))[:1].tolist()
+        return [(level or 0, *at[0], channel) for channel in range(count)]
+
+    fields = SimpleNamespace(strongest=strongest)
+    monkeypatch.setattr(measures, "receptive_fields", lambda flow, draws: fields)
+    numbers = measures.meanings(subject, count=400, latents=3, minutes=0.02).numbers
+    found = numbers["codes"]
+    levels = [f"level {level}" for level in range(6)]
+    others = ("PCA", "ICA", "β-VAE", "QLAE", "noise", "latents, labels", "pixels, labels")
+    assert set(found) == {"all levels", *levels, *others}
+    assert found["noise"]["explicitness"] < 0.05 < found["pixels, labels"]["explicitness"]
 
 
 def test_the_reader_goes_on_where_it_was_stopped(monkeypatch, tmp_path):

@@ -15,6 +15,7 @@ from rgflow import Latents, Lattice
 from rgflow.analysis import find_factors, receptive_fields
 from rgflow.analysis.associations import associations
 from rgflow.analysis.directions import directions
+from rgflow.analysis.factors import Factors
 from rgflow.analysis.labels import Label, labels_of, read_csv, spread
 from rgflow.cli import main
 from rgflow.data import load
@@ -297,6 +298,20 @@ def test_few_findings_are_by_chance(z):
     assert found.significant.sum() <= 8
 
 
+def test_latents_are_named_after_the_labels_that_they_know_most_about(z):
+    hair, glasses = z[1, 2, 0, 1].numpy(), z[0, 1, 2, 0].numpy()
+    labels = [
+        Label(name="hair_class 3", values=hair > 1, kind="binary", group="hair_class"),
+        Label(name="hair_class 5", values=hair < -1, kind="binary", group="hair_class"),
+        Label(name="glasses", values=glasses + hair / 10, group="glasses"),
+    ]
+    known = associations(z, labels)
+    named = Factors(
+        images=N, seed=0, fields=None, latents=None, pixels=None, labels=labels, associations=known
+    ).names(1)
+    assert named == {"glasses": [(0, 1, 2, 0)], "hair": [(1, 2, 0, 1)]}
+
+
 def test_mistakes(z):
     with pytest.raises(ValueError, match="Expected at least one label"):
         associations(z, [])
@@ -429,6 +444,7 @@ def test_factors_with_a_csv_file(tmp_path, capsys):
     assert main(["factors", str(run), "--labels", str(path), *QUICK, "--levels", "[1]"]) == 0
     assert "size" in capsys.readouterr().out
     found = json.loads((run / "factors.json").read_text())
+    assert isinstance(json.loads((run / "names.json").read_text()), dict)
     assert found["labels"] == str(path)
     assert [one["measure"] for one in found["directions"]] == ["R²", "AUC"]
     assert found["directions"][0]["levels"] == [1]

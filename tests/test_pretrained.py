@@ -38,7 +38,7 @@ from rgflow.training import shipping
 from rgflow.training.run import Run
 from runs import small_run
 
-FILES = ["README.md", "card.json", "config.json", "model.safetensors"]
+FILES = ["README.md", "card.json", "config.json", "model.safetensors", "names.json"]
 NAMES = ["small-one", "small-two"]
 
 
@@ -51,6 +51,7 @@ def run(tmp_path_factory):
     path = folder / "run.json"
     result = RESULT | {"steps": 20, "seconds": 90.0, "interrupted": False}
     path.write_text(json.dumps({**json.loads(path.read_text()), "result": result}))
+    (folder / "names.json").write_text("{}")  # by `rgflow factors`
     return folder
 
 

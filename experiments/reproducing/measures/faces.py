@@ -1,6 +1,7 @@
-"""What the labels of faces say about a flow: mixtures by level, completions, faces on request.
+"""What the labels of faces say about a flow: mixtures by level, completions, faces on request, and
+what single latents mean beside those of others.
 
-Letters in shapes: N images; K factors; H, W rows and columns.
+Letters in shapes: N images; K factors; D latents; H, W rows and columns.
 """
 
 from collections.abc import Iterator
@@ -10,16 +11,23 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from torch import Tensor
 
+from reproducing.codes import learned_code, linear_codes
 from reproducing.face_reader import FACTORS, load_reader
 from reproducing.measures.subject import Found, MeasuredFlow, Picture
 from rgflow import data
+from rgflow.analysis.disentanglement import InfoMEC, dci, infomec
+from rgflow.analysis.fields import receptive_fields
+from rgflow.analysis.information import mutual_information
 from rgflow.analysis.levels import encode
 from rgflow.analysis.mixing import hyperbolic, mix
 from rgflow.bijectors.pixels import dequantize
 from rgflow.data import faces
 from rgflow.figures import grid
+from rgflow.latents import Latents
 from rgflow.lattice import Mask
 from rgflow.repair.particles import complete
 
@@ -31,6 +39,10 @@ GROUPS = {
 HOLES = {"mouth": (82, 124, 182, 194), "eyes": (69, 65, 195, 143), "half": (132, -10, 268, 262)}
 """Left, top, right and bottom of what is covered, in units of the drawing: more than a mouth, or
 eyes and brows, of any shift and turn; and the right half."""
+BINS = 10
+"""Of the mutual information."""
+COMPONENTS = 300
+"""Principal components in which classes are separated."""
 DRAWS = 200
 """How often the floor of a total variation is drawn."""
 
@@ -128,6 +140,63 @@ def requests(subject: MeasuredFlow, *, count: int = 500, temperature: float = 1.
         held = right(pair)[:, [names.index(name) for name in faces.HELD_OUT]]
         numbers["held_out"] = held.all(1).double().mean().item()
     return Found(numbers=numbers)
+
+
+def meanings(
+    subject: MeasuredFlow, *, count: int = 2000, latents: int = 28, minutes: float = 60
+) -> Found:
+    """InfoMEC and DCI (by mutual information) of as many latents of every level, those with the
+    strongest receptive fields, beside PCA, ICA and autoencoders that learn the same images for as
+    many minutes of the processor; beside noise; and beside what labels help: the directions that
+    separate the classes best (linear discriminants), two for every factor, of a tenth of the
+    images for training, in the latents and in the pixels."""
+    flow = subject.flow
+    images, _, classes = _known(subject, count)
+    train = data.load_for(subject.config, "train", count=subject.config.train_count)
+    learned_from = torch.from_numpy(train.images.copy())
+
+    def encoded(of: Tensor) -> Latents:
+        return encode(flow, dequantize(of, torch.Generator().manual_seed(0), flow.dtype))
+
+    z, fields = encoded(images), receptive_fields(flow, draws=1)
+    codes = {
+        name: np.stack([z[address].numpy() for address in fields.strongest(latents, level)], 1)
+        for name, level in (
+            ("all levels", None),
+            *((f"level {level}", level) for level in reversed(range(flow.levels))),
+        )
+    }
+    codes |= {name: code(images) for name, code in linear_codes(learned_from, latents).items()}
+    for kind in ("β-VAE", "QLAE"):
+        codes[kind] = learned_code(kind, learned_from, latents, minutes)(images)
+    codes["noise"] = np.random.default_rng(0).normal(size=(count, latents))
+    few = learned_from[: len(learned_from) // 10]
+    known = train.classes(FACTORS)
+    assert known is not None
+    for name, of in (("latents, labels", encoded), ("pixels, labels", None)):
+        x, y = ((of(part).image() if of else part).flatten(1).numpy() for part in (few, images))
+        codes[name] = _discriminants(x, known[: len(few)], y)
+    scores, size = dict[str, Any](), f"{latents} latents"
+    for name, code in codes.items():
+        found: InfoMEC = infomec(code, classes.numpy())
+        nmi = np.maximum(mutual_information(code, classes.numpy().astype(float), BINS).nats, 0)
+        names = ("disentanglement", "completeness")
+        scores[name] = found._asdict() | dict(zip(names, dci(nmi), strict=True))
+    return Found(numbers={"images": count, "code": size, "minutes": minutes, "codes": scores})
+
+
+def _discriminants(
+    x: NDArray[np.generic], classes: NDArray[np.int64], y: NDArray[np.generic]
+) -> NDArray[np.float64]:
+    """Two linear discriminants of every factor in numbers [N, D], of others [M, D], [M, 2K]; in the
+    space of the principal components."""
+    pca = PCA(COMPONENTS, whiten=True, random_state=0).fit(x.astype(np.float32))
+    a, b = (pca.transform(of.astype(np.float32)) for of in (x, y))
+    found = []
+    for column in classes.T:
+        of = LinearDiscriminantAnalysis(solver="eigen", shrinkage="auto", n_components=2)
+        found.append(of.fit(a, column).transform(b))
+    return np.concatenate(found, 1).astype(np.float64)
 
 
 def completions(

@@ -24,7 +24,7 @@ from rgflow.bijectors.pixels import dequantize
 from rgflow.checks import check_whole
 from rgflow.files import plain
 from rgflow.flow import Flow
-from rgflow.latents import Latents
+from rgflow.latents import Address, Latents
 from rgflow.text import Report, counter
 
 
@@ -82,6 +82,20 @@ class Factors:
             }
         plain_values: dict[str, Any] = plain(found)
         return plain_values
+
+    def names(self, each: int = 8) -> dict[str, list[Address]]:
+        """What latents are about: at most so many with the most information about a label, by its
+        group; a latent stands for the label that it has most information about."""
+        known, found = dict[Address, tuple[float, str]](), dict[str, list[Address]]()
+        for label in self.labels if self.associations else ():
+            name = label.group.removesuffix("_class").replace("_", " ")
+            for one in self.associations.latents_of(label.name, each):  # type: ignore[union-attr]
+                if one.significant:
+                    before = known.get(one.address, (0.0, ""))
+                    known[one.address] = max(before, (one.information, name))
+        for address, (_, name) in sorted(known.items(), key=lambda one: -one[1][0]):
+            found.setdefault(name, []).append(address)
+        return found
 
 
 def find_factors(

@@ -13,11 +13,13 @@ from torch import Tensor
 
 from rgflow import trained
 from rgflow.analysis.fields import ReceptiveFields, receptive_fields
+from rgflow.checks import check_whole
 from rgflow.figures import to_bytes
-from rgflow.files import expanded
+from rgflow.files import NAMES, expanded
 from rgflow.flow import Flow
-from rgflow.latents import Latents
+from rgflow.latents import Address, Latents
 from rgflow.pretrained import folder_of, shipped
+from rgflow.reading import instance, read_json
 from rgflow.report.facts import facts
 from rgflow.trained import Model
 
@@ -25,6 +27,8 @@ PHOTOGRAPHS = {False: "photos", True: "photos-averages"}
 """Flows of photographs of the package, by whether their coarse images are averages."""
 FIELD_DRAWS, FIELD_TEMPERATURE = 4, 0.8
 """Draws of latents over which receptive fields are averaged, at the temperature of samples."""
+MANY = 32 * 32
+"""Pixels above which one draw has to do, as it takes a minute."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,8 +77,10 @@ class OpenModel:
         """Receptive fields of all latents; the first call takes a while."""
         with self._lock:
             if self._fields is None:
+                config = self.flow.config
+                draws = FIELD_DRAWS if config.height * config.width <= MANY else 1
                 self._fields = receptive_fields(
-                    self.flow, draws=FIELD_DRAWS, temperature=FIELD_TEMPERATURE
+                    self.flow, draws=draws, temperature=FIELD_TEMPERATURE
                 )
             return self._fields
 
@@ -99,6 +105,22 @@ class OpenModel:
         z = self.flow.draw_each(seeds, temperature).to(torch.float64)
         each = enumerate(seeds)
         return [self.decoded(z.select(slice(k, k + 1)), f"sample {seed}") for k, seed in each]
+
+    @cached_property
+    def names(self) -> dict[Address, str]:
+        """What latents go with, by address, as `rgflow factors` found; none if it wasn't run or the
+        file isn't of this model."""
+        path = folder_of(self.name) / NAMES
+        try:
+            content = read_json(path, "names of latents")
+            named = instance(dict[str, list[Address]], content).items()
+            found = {one: name for name, latents in named for one in latents}
+            for *site, channel in found:
+                self.flow.lattice.check_site(*site)
+                check_whole("the channel", channel, 0, self.flow.image_shape[0] - 1)
+        except (OSError, ValueError):
+            return {}
+        return found
 
     @cached_property
     def data(self) -> str:

@@ -109,8 +109,10 @@ def choice(event: gr.EventData, things: Sequence[T], captions: Sequence[str]) ->
     return things[index]
 
 
-def names(address: Address, channels: int) -> tuple[str, str]:
+def names(work: Workspace, address: Address) -> tuple[str, str]:
     """A latent in words and, shorter, within one level."""
     h, i, j, c = address
+    channels, about = work.opened.flow.image_shape[0], work.opened.names.get(address)
     colour = ("red", "green", "blue")[c] if channels == 3 else f"channel {c}"
-    return f"level {h}, row {i}, column {j}, {colour}", f"{i}, {j} {colour}"
+    first = f"{about}: " if about else ""
+    return f"{first}level {h}, row {i}, column {j}, {colour}", about or f"{i}, {j} {colour}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rgflow.cli.parsing import Parser, parse, some
 from rgflow.cli.subjects import load_model
 from rgflow.data.source import SPLITS
-from rgflow.files import as_name, expanded, write_json, writing
+from rgflow.files import NAMES, as_name, expanded, write_json, writing
 from rgflow.text import Screen, reporting, say, table
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def run(arguments: Sequence[str]) -> None:
     options.number("threshold", 1.0, "strength above which a latent is visible", least=0)
     options.whole("seed", 0, "seed of all randomness", least=0)
     options.whole("batch_size", 128, "images encoded at a time")
-    names = ("factors.*", "associations.*", "dependence.png", "ranking.png", "directions/*")
+    names = ("factors.*", NAMES, "associations.*", "dependence.png", "ranking.png", "directions/*")
     options.out(None, "output folder; by default the run folder", *names)
     settings = parse(options, arguments)
     if settings.levels == []:
@@ -94,6 +94,7 @@ def run(arguments: Sequence[str]) -> None:
     content = {"data": images.name, **some(settings, "split", "labels")}
     with writing(out, into=True):
         write_json(out / "factors.json", content | found.plain())
+        write_json(out / NAMES, found.names(), indent=None)
         say(_write(found, out))
 
 

@@ -21,7 +21,7 @@ from rgflow.config import TrainConfig
 from rgflow.data.msds import KINDS
 from rgflow.data.source import Split
 from rgflow.evaluation import evaluate
-from rgflow.files import CARD, replacing, writing
+from rgflow.files import CARD, NAMES, replacing, writing
 from rgflow.flow import Flow
 from rgflow.metrics.scores import score
 from rgflow.text import Report
@@ -126,6 +126,8 @@ def ship(
             remarks=remarks,
         )
         card.write(made)
+        if (names := run.folder / NAMES).is_file():
+            shutil.copyfile(names, made / NAMES)
         with writing(folder):
             folder.mkdir(exist_ok=True)
             for path in made.iterdir():

@@ -104,14 +104,14 @@ class Latents(Panel):
             )
         else:
             words = (
-                f"The strongest latents of level {work.level} (row, column, colour): bright where "
-                f"they change the image. Choose one for a slider, or click a pixel to see what "
-                f"changes it."
+                f"The strongest latents of level {work.level}, by what they go with or by row, "
+                f"column and colour: bright where they change the image. Choose one for a slider, "
+                f"or click a pixel to see what changes it."
             )
-        found, channels, maps = work.opened.fields, work.opened.flow.image_shape[0], []
+        found, maps = work.opened.fields, list[dict[str, Any]]()
         for one in shown_latents(work):
             _, i, j, c = one
-            name, caption = views.names(one, channels)
+            name, caption = views.names(work, one)
             title = f"{name}: strength {found.strengths[c, i, j]:.2g}"
             url = png_url(heat(found.field(one)).permute(1, 2, 0).numpy())
             shown = {"url": url, "caption": caption, "title": title}
@@ -121,11 +121,10 @@ class Latents(Panel):
 
     def slider_values(self, work: Workspace) -> list[Any]:
         """The values of the sliders, and the revision that they belong to."""
-        channels = work.opened.flow.image_shape[0]
         found: list[Any] = [
             gr.update(
                 visible=True,
-                label=views.names(address, channels)[0],
+                label=views.names(work, address)[0],
                 value=round(value, 2),
                 minimum=min(-SLIDER_END, math.floor(value)),  # it may be far from what is usual
                 maximum=max(SLIDER_END, math.ceil(value)),
@@ -137,8 +136,8 @@ class Latents(Panel):
 
     def choose(self, work: Workspace, event: gr.EventData) -> None:
         """Add or remove the slider of a latent."""
-        shown, channels = shown_latents(work), work.opened.flow.image_shape[0]
-        captions = [views.names(one, channels)[1] for one in shown]
+        shown = shown_latents(work)
+        captions = [views.names(work, one)[1] for one in shown]
         choose(work, views.choice(event, shown, captions))
 
     def drawn(self, work: Workspace) -> str:
@@ -254,11 +253,13 @@ def _moved(work: Workspace, new: Sequence[float]) -> latents.Latents:
 
 
 def shown_latents(work: Workspace) -> list[Address]:
-    """The latents of the current level that change the picked pixel most or, without a pixel, the
-    whole image."""
+    """The latents of the current level that change the picked pixel most or, without a pixel, those
+    that have a name, and then those that change the whole image most."""
     found, level = work.opened.fields, work.level
     if not work.view.pixel:
-        return found.strongest(MAX_FIELDS, level)
+        named = [one for one in work.opened.names if one[0] == level]
+        others = (one for one in found.strongest(MAX_FIELDS, level) if one not in named)
+        return [*named, *others][:MAX_FIELDS]
     row, column = work.view.pixel
     windows, values = found.windows[level], found.fields[level]
     inside = (windows.rows == row)[:, :, None] & (windows.columns == column)[:, None, :]
