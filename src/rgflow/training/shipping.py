@@ -126,11 +126,10 @@ def ship(
             remarks=remarks,
         )
         card.write(made)
-        if (names := run.folder / NAMES).is_file():
-            shutil.copyfile(names, made / NAMES)
         with writing(folder):
             folder.mkdir(exist_ok=True)
-            for path in made.iterdir():
+            names = [path for path in [run.folder / NAMES] if path.is_file()]
+            for path in (*made.iterdir(), *names):
                 with replacing(folder / path.name) as part:
                     shutil.copyfile(path, part)
     return card
