@@ -90,11 +90,14 @@ def scoring(folder: Path, sizes: Sequence[float]) -> dict[str, object]:
     return {"start": start, "rows": rows}
 
 
-def repairing(folder: Path, megapixels: float) -> dict[str, float]:
-    """A scratch of 500 pixels in a large picture."""
+def repairing(folder: Path, megapixels: float) -> dict[str, dict[str, float]]:
+    """A scratch of 500 pixels in a large picture, which the model learns first, and without."""
     path = pictured(megapixels, folder, scratch=True)
-    mask = ["--mask", str(folder / "mask.png")]
-    return timed(["repair", str(path), *mask, "--out", str(folder / "out")])
+    command = ["repair", str(path), "--mask", str(folder / "mask.png"), "--out"]
+    return {
+        "learned": timed([*command, str(folder / "out")]),
+        "as_it_is": timed([*command, str(folder / "plain"), "--adapt", "0"]),
+    }
 
 
 def page(folder: Path, megapixels: float, visitors: int) -> dict[str, object]:
