@@ -17,7 +17,7 @@ from PIL import Image
 
 from flows import random_flow
 from rgflow import load_flow
-from rgflow.app import album, project, tasks
+from rgflow.app import album, tasks
 from rgflow.app.album import Album
 from rgflow.app.data_urls import mask_url
 from rgflow.app.jobs import Jobs, StoppedError
@@ -26,7 +26,7 @@ from rgflow.app.photographs import Photographs
 from rgflow.app.project import Drawn
 from rgflow.app.tasks import Region
 from rgflow.data.patches import photograph
-from rgflow.photographs import damage, enlarging
+from rgflow.photographs import damage, enlarging, strips
 from rgflow.photographs.pictures import read
 from test_spins import SPINS
 
@@ -301,8 +301,8 @@ def test_strips_are_searched_as_the_whole(monkeypatch):
     assert expected[:135, :54].mean() < 0.05  # at its edge
     assert expected[100:170, 300:304].all()
     assert expected[180:200, 200:230].all()
-    monkeypatch.setattr(project, "STRIP_PIXELS", 1)
-    monkeypatch.setattr(project, "STRIP_UNIT", 64)
+    monkeypatch.setattr(strips, "STRIP_PIXELS", 1)
+    monkeypatch.setattr(strips, "STRIP_UNIT", 64)
     photo = SimpleNamespace(now=pixels, shape=(300, 400))
 
     def task(tell, **region):

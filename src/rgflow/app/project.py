@@ -11,25 +11,23 @@ Letters in shapes: C channels; H, W rows and columns.
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from fastapi import HTTPException
 from numpy.typing import NDArray
-from torch import Tensor
 
 from rgflow.app.data_urls import png
 from rgflow.cells import Mask
 from rgflow.data.opening import picture_file
 from rgflow.files import replacing, write_json
 from rgflow.flow import Flow
-from rgflow.photographs import detector
 from rgflow.photographs.pictures import Picture, image_of, lossless_for, read
+from rgflow.photographs.strips import Part
 from rgflow.reading import read_json
 
 MAX_STEPS = 10_000
@@ -37,12 +35,7 @@ MAX_STEPS = 10_000
 SMALL = 160
 """Longer edge in pixels of the picture in the strip."""
 
-STRIP_PIXELS, STRIP_UNIT, STRIP_RIM = 1 << 20, 256, detector.RIM
-"""Pixels of a strip, the unit of its height in rows, and the rows read above and below it."""
-
 Pixels = NDArray[np.uint8]
-Part = tuple[slice, slice]
-"""Rows and columns."""
 
 
 class Drawn(NamedTuple):
@@ -394,51 +387,3 @@ def smaller(pixels: Pixels, edge: int) -> Pixels:
     image = image_of(np.ascontiguousarray(pixels[:, ::step, ::step]))
     image.thumbnail((edge, edge))
     return np.asarray(image)
-
-
-def strips(
-    pixels: Pixels, rows: slice, columns: slice, progress: Callable[[float], None]
-) -> Iterator[tuple[slice, Tensor, Part, Callable[[float], None]]]:
-    """Cut a region of a photograph into strips.
-
-    Args:
-        pixels: The photograph, [C, H, W].
-        rows, columns: The region.
-        progress: Called with the share of the work that is done.
-
-    Yields:
-        The rows of a strip; its pixels with their surroundings, [C, h, w]; its place in these; and
-        a callback for the share of it that is done.
-    """
-    high = max(STRIP_PIXELS // (columns.stop - columns.start) // STRIP_UNIT, 1) * STRIP_UNIT
-    for start in range(rows.start, rows.stop, high):
-        strip = slice(start, min(start + high, rows.stop))
-
-        def share(of_strip: float, strip: slice = strip) -> None:
-            done = strip.start - rows.start + of_strip * (strip.stop - strip.start)
-            progress(done / (rows.stop - rows.start))
-
-        wide, inside = around(pixels, strip, columns, STRIP_RIM, detector.UNIT)
-        yield strip, torch.from_numpy(pixels[:, *wide].copy()), inside, share
-
-
-def around(
-    pixels: Pixels, rows: slice, columns: slice, rim: int, step: int = 1
-) -> tuple[Part, Part]:
-    """A region with its surroundings.
-
-    Args:
-        pixels: The photograph, [C, H, W].
-        rows, columns: The region.
-        rim: Width of the surroundings.
-        step: The part starts at a multiple of this.
-
-    Returns:
-        Rows and columns of the part, and those of the region in it.
-    """
-    wide, inside = [], []
-    for of, size in zip((rows, columns), pixels.shape[1:], strict=True):
-        start = max(of.start - rim, 0) // step * step
-        wide.append(slice(start, min(of.stop + rim, size)))
-        inside.append(slice(of.start - start, of.stop - start))
-    return (wide[0], wide[1]), (inside[0], inside[1])

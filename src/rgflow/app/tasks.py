@@ -22,7 +22,7 @@ from rgflow.app.album import Album
 from rgflow.app.data_urls import mask_from, mask_url, png_url
 from rgflow.app.jobs import StoppedError, Tell
 from rgflow.app.models import Flows
-from rgflow.app.project import Drawn, Part, Photo, around, smaller, strips
+from rgflow.app.project import Drawn, Photo, smaller
 from rgflow.app.saving import saved
 from rgflow.cells import Mask
 from rgflow.flow import Flow
@@ -30,6 +30,7 @@ from rgflow.photographs import changing, copying, damage, enlarging, restoring
 from rgflow.photographs.adapting import adapt
 from rgflow.photographs.pictures import Picture, as_seen
 from rgflow.photographs.restoring import DEEP
+from rgflow.photographs.strips import Part, around, strips
 from rgflow.processes import Helpers
 
 MAX_PIXELS = 64_000_000
