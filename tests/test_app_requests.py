@@ -554,3 +554,19 @@ def test_workers_compute_the_same(client):
             )
     assert [len(found[0][0][what]) for what in ("complete", "redraw")] == [2, 1]  # and a draft
     assert found[0] == found[1]
+
+
+def test_a_repair_has_the_grain_that_is_asked_for(tmp_path):
+    random, found = np.random.default_rng(0), []
+    pixels = (120 + 8 * random.normal(size=(3, 60, 70))).astype(np.uint8)
+    for grain, seed in ((0, 0), (1, 0), (1, 0), (1, 1)):
+        photo = kept(Album(tmp_path), pixels)
+        region = Region(top=20, left=10, height=8, width=40, grain=grain, seed=seed)
+        flow = load_flow("photos").frozen()
+        tasks.repair(tasks.Task(flow, Album(tmp_path), photo, region, lambda **what: None, Flows()))
+        found.append(photo.now[:, 20:28, 10:50].copy())
+        assert np.array_equal(photo.now[:, :20], pixels[:, :20])
+    plain, grained, again, other = found
+    assert grained.std() > 2 * plain.std()
+    assert np.array_equal(grained, again)
+    assert not np.array_equal(grained, other)

@@ -65,6 +65,7 @@ class Region(BaseModel):
         seed: Of the first draw.
         count: Number of draws.
         sensitivity: To damage, as for `rgflow.photographs.damage.find_damage`.
+        grain: Of what is repaired, as for `rgflow.photographs.restoring.grained`.
         factor: By which the picture is enlarged.
         seconds: How long each flow learns.
         down, across: From what is marked to the place to copy from, in rows and columns.
@@ -81,6 +82,7 @@ class Region(BaseModel):
     seed: Annotated[int, Field(ge=0, le=2**53)] = 0
     count: Annotated[int, Field(ge=1, le=6)] = 3
     sensitivity: Annotated[float, Field(ge=0, le=1)] = damage.SENSITIVITY
+    grain: Annotated[float, Field(ge=0, le=1)] = 0.0
     factor: Literal[2, 4] = 2
     seconds: Annotated[float, Field(gt=0, le=3600)] = 30
     down: Annotated[int, Field(ge=-100_000, le=100_000)] = 0
@@ -206,6 +208,8 @@ def repair(task: Task) -> dict[str, Any]:
     try:
         found = task.computed(restoring.restore, image, hole, progress=task.progress, preview=show)
         found = damage.seen_through(image, hole, found)
+        if grain := task.region.grain:
+            found = task.computed(restoring.grained, found, hole, grain, task.region.seed)
         step = photo.do("the repair", clears=True, new=drawn(found))
     except Exception:
         if shown:
@@ -241,7 +245,7 @@ def mend(task: Task) -> dict[str, Any]:
         return {"pixels": 0}
     mask = mask_url(found)
     task.photo.do("the search", marks=[{"image": mask}])
-    return repair(replace(task, region=Region(mask=mask), turn=(1, 2)))
+    return repair(replace(task, region=Region(mask=mask, grain=task.region.grain), turn=(1, 2)))
 
 
 def learn(task: Task) -> dict[str, Any]:

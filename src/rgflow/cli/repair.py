@@ -202,8 +202,7 @@ class Repair:
         whole, learned = adapting.restored(flow, image, hole, settings, path.name)
         whole = seen_through(image, hole, whole)
         if settings.grain:
-            generator = given.generator(settings.seed)
-            whole = grained(flow, whole, hole, settings.grain, generator=generator)
+            whole = grained(flow, whole, hole, settings.grain, settings.seed)
         if self.keep:
             learned.save_pretrained(self.keep)
         repaired = picture.replaced(whole.cpu().numpy(), hole)

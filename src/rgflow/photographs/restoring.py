@@ -215,8 +215,7 @@ def grained(
     image: Tensor,
     hole: Mask,
     grain: float = 1.0,
-    *,
-    generator: torch.Generator | None = None,
+    seed: int = 0,
 ) -> Tensor:
     """Give what fills a hole the grain of its surroundings, as smooth areas give repairs away.
 
@@ -228,7 +227,7 @@ def grained(
         image: The photograph with the hole filled, uint8 [C, H, W].
         hole: The hole, [H, W].
         grain: The share of that difference, from 0 to 1.
-        generator: Source of randomness, on the CPU.
+        seed: Of the choice of known pixels.
 
     Returns:
         The photograph, uint8 [C, H, W].
@@ -246,7 +245,7 @@ def grained(
     """
     around, hole = Around(flow, image), check_hole(image, hole)
     nearest = distance_transform_edt(hole, return_distances=False, return_indices=True)[:, hole]
-    moved = torch.randint(-GRAIN_NEAR, GRAIN_NEAR + 1, nearest.shape, generator=generator).numpy()
+    moved = np.random.default_rng(seed).integers(-GRAIN_NEAR, GRAIN_NEAR + 1, nearest.shape)
     near = np.clip(nearest + moved, 0, np.array(hole.shape)[:, None] - 1)
     sites = torch.from_numpy(np.where(hole[*near], nearest, near).T).to(around.image.device)
     parts = [around.image[:, *part.T].T - around.median(part) for part in sites.split(BAND)]

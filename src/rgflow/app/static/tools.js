@@ -8,8 +8,9 @@ listen((files, kind) => { $("drop").hidden = true; if (files.length) upload(file
 
 // --------------------------------------------------------------------------------------- tasks
 
+const grain = () => ({ grain: Number($("grain").value) });
 $("repair").onclick = () => doing("Repairing…", async () => {
-  const region = await marked();
+  const region = { ...await marked(), ...grain() };
   see(0);
   let veiled = false;
   try {
@@ -230,10 +231,10 @@ const each = (words, what, region, told) => doing(`${words}…`, async () => {
   if (wrong.length) throw new Error(`${all.length - wrong.length} of ${all.length} are done. ${wrong[0]}`);
   say(`${count(all.length, "picture")} ${told}: look at each, then save all as one archive.`);
 });
-$("mend-all").onclick = () => each("Finding and repairing", "mend", () => ({ sensitivity: Number($("sensitivity").value) }), "searched and repaired");
+$("mend-all").onclick = () => each("Finding and repairing", "mend", () => ({ sensitivity: Number($("sensitivity").value), ...grain() }), "searched and repaired");
 $("mark-all").onclick = async () => {
   if (!bounds()) { say("Nothing is marked: mark on one picture what is to be repaired on all.", true); return; }
-  const region = await marked(), { width, height } = photo;
+  const region = { ...await marked(), ...grain() }, { width, height } = photo;
   each("Repairing", "repair", one => { if (one.width !== width || one.height !== height) throw new Error(`it has another size than ${photo.name}.`); return region; }, "repaired where this one is marked");
 };
 $("save-all").onclick = () => {
