@@ -20,6 +20,7 @@ from rgflow.photographs.prequential import bands, score
 from rgflow.photographs.restoring import restore
 from rgflow.photographs.scoring import sized
 from rgflow.photographs.surroundings import Grids, reach
+from rgflow.processes import TerminatedError
 
 APART = OPEN | {"shared": False, "levels": 2}
 """Every level has maps of its own."""
@@ -252,6 +253,31 @@ def test_an_interruption_ends_with_the_best_so_far(photos, chelsea):
     adapted = adapt(photos, chelsea, damaged(chelsea), steps=120, progress=interrupt)
     assert 60 <= adapted.steps < 70
     assert adapted.after < adapted.before
+
+    def end(share):
+        raise TerminatedError
+
+    with pytest.raises(TerminatedError):  # the process has to end
+        adapt(photos, chelsea, damaged(chelsea), steps=120, progress=end)
+
+
+def test_a_repair_that_is_interrupted_late_is_the_one_before_learning(photos, chelsea):
+    def interrupt(share):
+        if share > 0.85:
+            raise KeyboardInterrupt
+
+    hole, options = damaged(chelsea), {"steps": 40, "sweeps": 1}
+    found, _ = restore_adapted(photos, chelsea, hole, **options, progress=interrupt)
+    assert torch.equal(found, restore(photos, chelsea, hole, sweeps=1))
+    whole, adapted = restore_adapted(photos, chelsea, hole, **options)
+    assert not torch.equal(whole, found)
+    try:  # what is learned doesn't depend on the threads
+        torch.set_num_threads(2)
+        again, other = restore_adapted(photos, chelsea, hole, **options)
+    finally:
+        torch.set_num_threads(1)
+    assert torch.equal(weights(other.flow), weights(adapted.flow))
+    assert torch.equal(again, whole)
 
 
 @pytest.mark.parametrize("image", [noise(3, 4, 4), noise(3, 9, 12)], ids=["4×4", "9×12"])

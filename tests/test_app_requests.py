@@ -556,6 +556,17 @@ def test_workers_compute_the_same(client):
     assert found[0] == found[1]
 
 
+def test_a_picture_is_learned_and_forgotten(client):
+    smooth = np.arange(96 * 128, dtype=np.uint32).reshape(96, 128) % 251
+    photo = upload(client, Image.fromarray(smooth.astype(np.uint8)).convert("RGB"))
+    *_, found = lines(client.post(f"/photographs/{photo}/learn", json={"seconds": 2}))
+    assert found["done"]
+    assert min(found["shares"]) > 0
+    assert client.get(f"/photographs/{photo}").json()["learned"]
+    client.post(f"/photographs/{photo}/forget")
+    assert not client.get(f"/photographs/{photo}").json()["learned"]
+
+
 def test_a_repair_has_the_grain_that_is_asked_for(tmp_path):
     random, found = np.random.default_rng(0), []
     pixels = (120 + 8 * random.normal(size=(3, 60, 70))).astype(np.uint8)

@@ -52,6 +52,10 @@ class EndedError(ValueError):
     """A process that computes has died."""
 
 
+class TerminatedError(KeyboardInterrupt):
+    """This process has to end, as a job scheduler or a closed terminal says."""
+
+
 class Helpers:
     """Processes that call functions, so that several computations share no interpreter. At the end
     of a `with` block they are killed, whatever they do.

@@ -21,7 +21,7 @@ from reproducing.measures.images import (
 )
 from reproducing.measures.latents import factors, fields, pinwheel, priors, probes, varied
 from reproducing.measures.lattice import observables, pace, renormalization
-from reproducing.measures.learning import learned_bits, learned_repairs
+from reproducing.measures.learning import learned_bits, learned_enlarging, learned_repairs
 from reproducing.measures.likelihoods import (
     bits,
     overfitting,
@@ -68,6 +68,7 @@ _ALL: tuple[Measure, ...] = (
     ),
     learned_bits,
     learned_repairs,
+    learned_enlarging,
 )
 MEASURES = {measure.__name__: measure for measure in _ALL}
 """Every measure by name."""

@@ -9,8 +9,10 @@ import time
 import warnings
 from collections.abc import Sequence
 from contextvars import copy_context
+from types import FrameType
 
 from rgflow.checks import check_name, out_of_memory
+from rgflow.processes import TerminatedError
 from rgflow.text import Lines, printable, show_warning
 
 COMMANDS = {
@@ -70,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in ("SIGTERM", "SIGHUP"):  # what job schedulers send, and closed terminals
         number = getattr(signal, name, None)
         if number and signal.getsignal(number) is signal.SIG_DFL:
-            signal.signal(number, signal.default_int_handler)
+            signal.signal(number, _terminated)
     if not sys.warnoptions:  # with -W, Python shows them its own way
         warnings.showwarning = show_warning  # type: ignore[assignment]
     for stream in (sys.stdout, sys.stderr):  # an old encoding is no reason to end
@@ -103,6 +105,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("rgflow: stopped.", file=sys.stderr)
         return 130
     return 0
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    raise TerminatedError
 
 
 def _sentence(error: Exception) -> str:

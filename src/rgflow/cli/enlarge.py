@@ -35,7 +35,8 @@ def run(arguments: Sequence[str]) -> None:
         "enlarge",
         "Enlarge pictures of any size. Their pixels are taken as averages of those of the results, "
         "as cameras and programs make small pictures. New pixels are the expected ones or, with "
-        "--temperature, samples. After an interruption the same command continues.",
+        "--temperature, samples. After an interruption the same command continues; with --adapt, "
+        "at the picture that it was at.",
         "rgflow enlarge small.png --factor 4 --temperature 0.6",
     )
     options.add_argument("pictures", nargs="+", type=str, help=collecting.WHAT)

@@ -11,7 +11,7 @@ Letters in shapes: C channels; H, W rows and columns; k sites; S sites of a wind
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
 
@@ -29,6 +29,7 @@ from rgflow.model import RGFlow
 from rgflow.photographs.restoring import SWEEPS, check_hole, restore
 from rgflow.photographs.scoring import check_windows, sized
 from rgflow.photographs.surroundings import Grids, Surroundings, reach
+from rgflow.processes import TerminatedError
 from rgflow.repair.windows import window_of
 
 BATCH = 128
@@ -209,8 +210,9 @@ def adapt(
     same damage, moved there, was restored, as then their windows hold estimates too.
 
     Learning ends when the budget is spent, when nothing is gained any more, or by an interruption
-    (`KeyboardInterrupt`); the best weights so far are taken. With a number of steps and without a
-    number of seconds, the same seed gives the same weights on the same machine, in as many threads.
+    (`KeyboardInterrupt`, but not `TerminatedError`); the best weights so far are taken. With a
+    number of steps and without a number of seconds, the same seed gives the same weights on the
+    same machine, for any number of threads.
 
     Args:
         flow: A flow of windows, of any size.
@@ -248,7 +250,7 @@ def adapt(
         of_time = (time.perf_counter() - start) / longest if longest else 0.0
         return min(max(of_time, taken / most if most else 0.0), 1.0)
 
-    with suppress(KeyboardInterrupt):
+    with one_thread(), _enough():
         found = _whole(of, image, random) if hole is None else _damaged(of, image, hole, random)
         for source, held in found:
             map = window_of(source.layer)
@@ -294,7 +296,7 @@ def restore_adapted(
     """Fill a hole as `restore` does, by a flow that has learned the picture as `adapt` does.
 
     The result is the mean of what the flow gives and what its copy gives, which errs less than
-    either where there is little to learn.
+    either where there is little to learn; what the flow gives, if interrupted after that.
 
     Args:
         flow: As of `restore`, like all others but `steps`, `seconds` and `seed`, as of `adapt`.
@@ -320,8 +322,32 @@ def restore_adapted(
     adapted = adapt(flow, usual, hole, steps=steps, seconds=seconds, seed=seed, progress=learning)
     if not adapted.after < adapted.before:
         return usual, adapted
-    other = restore(adapted.flow, image, hole, sweeps=sweeps, progress=stage(0.8, 0.2))
-    return ((usual.int() + other + 1) // 2).to(torch.uint8), adapted
+    whole = usual
+    with _enough():
+        other = restore(adapted.flow, image, hole, sweeps=sweeps, progress=stage(0.8, 0.2))
+        whole = ((usual.int() + other + 1) // 2).to(torch.uint8)
+    return whole, adapted
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute in one thread, as the number of threads changes rounding, and so what is learned."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def _enough() -> Iterator[None]:
+    """A part of the work that ends if somebody interrupts it, but not if the process has to end."""
+    try:
+        yield
+    except KeyboardInterrupt as interruption:
+        if isinstance(interruption, TerminatedError):
+            raise
 
 
 def _whole(of: RGFlow, image: Tensor, random: np.random.Generator) -> Iterator[tuple[Source, bool]]:

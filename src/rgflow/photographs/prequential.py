@@ -16,7 +16,6 @@ Letters in shapes: C channels; H, W rows and columns; k sites.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
 
@@ -30,7 +29,7 @@ from rgflow.cells import Sublattice
 from rgflow.checks import check_whole
 from rgflow.flow import Flow
 from rgflow.model import RGFlow
-from rgflow.photographs.adapting import BATCH, LEAST, Learner, site_unit
+from rgflow.photographs.adapting import BATCH, LEAST, Learner, one_thread, site_unit
 from rgflow.photographs.scoring import Bits, Done, check_windows, in_colour, sized
 from rgflow.photographs.surroundings import Grids, reach
 from rgflow.repair.windows import window_of
@@ -186,17 +185,6 @@ class Prequential:
         """Give the flow the weights that were learned."""
         for map, expert in self.experts.items():
             map.load_state_dict(expert.learner.average.state_dict())
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Compute in one thread, as the number of threads changes rounding, and so what is learned."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @torch.no_grad()
