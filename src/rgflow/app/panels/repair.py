@@ -19,7 +19,7 @@ from rgflow.repair.climb import Climb
 from rgflow.repair.comparison import fill
 from rgflow.repair.particles import maps_once
 
-PARTICLES, SWEEPS, STEPS, DRAWS = 64, 6, 300, 100
+PARTICLES, SWEEPS, STEPS, DRAWS = 32, 6, 300, 100
 """Settings for filling in holes: particles and sweeps, or steps and draws of a climb."""
 CLIMBS = 3
 """Climbs from different starts; each gives one completion."""
