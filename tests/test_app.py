@@ -411,6 +411,23 @@ def test_latents_are_called_by_what_they_go_with(models, tmp_path):
     assert views.names(work, others[0]) == views.names(plain, others[0])
 
 
+@pytest.mark.parametrize("name", ["affine", "grey-once"])
+def test_examples_of_a_model_are_there_to_begin_with(models, tmp_path, name):
+    folder = shutil.copytree(models.names[name], tmp_path / "shown")
+    height, width = models.open(name).image.pixels.shape[1:]
+    mode, channels = ("L", ()) if name == "grey-once" else ("RGB", (3,))
+    pixels = np.random.default_rng(0).integers(256, size=(height, 3 * width, *channels))
+    Image.fromarray(pixels.astype(np.uint8), mode).save(folder / "examples.png")
+    work = Workspace(ModelStore(str(folder)).open(str(folder)))
+    assert [one.caption for one in work.state.samples] == ["example 1", "example 2", "example 3"]
+    assert work.image is work.state.samples[0]
+    second = work.state.samples[1].pixels.permute(1, 2, 0).numpy()
+    assert (second.squeeze() == pixels[:, width : 2 * width]).all()
+    for damaged in (b"words", png(width + 1, height)):
+        (folder / "examples.png").write_bytes(damaged)
+        assert not Workspace(ModelStore(str(folder)).open(str(folder))).state.samples
+
+
 def test_only_so_many_latents_have_sliders(small):
     sites = [(0, 0, 1, c) for c in range(3)] + [(0, 1, 0, c) for c in range(3)]
     for address in sites:

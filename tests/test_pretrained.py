@@ -38,7 +38,8 @@ from rgflow.training import shipping
 from rgflow.training.run import Run
 from runs import small_run
 
-FILES = ["README.md", "card.json", "config.json", "model.safetensors", "names.json"]
+FILES = ["README.md", "card.json", "config.json", "examples.png", "model.safetensors"]
+FILES += ["names.json"]
 NAMES = ["small-one", "small-two"]
 
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
-CARD, PAGE, NAMES = "card.json", "README.md", "names.json"
-MODEL_FILES = [CONFIG, WEIGHTS, CARD, PAGE, NAMES]
+CARD, PAGE, NAMES, EXAMPLES = "card.json", "README.md", "names.json", "examples.png"
+MODEL_FILES = [CONFIG, WEIGHTS, CARD, PAGE, NAMES, EXAMPLES]
 """All files of a model's folder."""
 PART = ".part"
 """How the names of unfinished files end."""

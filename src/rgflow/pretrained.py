@@ -5,6 +5,7 @@ NAME/model.safetensors  its weights
 NAME/card.json          how it was trained, what was measured, and how to reproduce it
 NAME/README.md          the same for people
 NAME/names.json         which latents go with which labels, if `rgflow factors` was run before
+NAME/examples.png       small test images, side by side
 
 Such folders lie in the package, in the folder that the variable RGFLOW_MODELS names, or each in a
 repository of the Hugging Face hub. In the package there are the cards of all models; a checkout of

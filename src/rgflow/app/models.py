@@ -8,14 +8,16 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from threading import Lock, RLock, Thread
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from rgflow import trained
 from rgflow.analysis.fields import ReceptiveFields, receptive_fields
 from rgflow.checks import check_whole
+from rgflow.data.opening import picture_file
 from rgflow.figures import to_bytes
-from rgflow.files import NAMES, expanded
+from rgflow.files import EXAMPLES, NAMES, expanded
 from rgflow.flow import Flow
 from rgflow.latents import Address, Latents
 from rgflow.pretrained import folder_of, shipped
@@ -121,6 +123,19 @@ class OpenModel:
         except (OSError, ValueError):
             return {}
         return found
+
+    @cached_property
+    def examples(self) -> tuple[LatentImage, ...]:
+        """The test images that came with the model, if there are some."""
+        config = self.flow.config
+        try:
+            with picture_file(folder_of(self.name) / EXAMPLES, formats=["PNG"]) as file:
+                seen = np.array(file.convert("RGB" if config.channels == 3 else "L"))
+            wide = torch.from_numpy(seen).view(*seen.shape[:2], -1).permute(2, 0, 1)
+            images = wide.split(config.width, 2)
+            return tuple(self.encoded(x, f"example {k}") for k, x in enumerate(images, 1))
+        except (OSError, ValueError):
+            return ()
 
     @cached_property
     def data(self) -> str:

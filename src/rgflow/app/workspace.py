@@ -200,6 +200,9 @@ class Workspace:
 
 
 def _initial(opened: OpenModel, image: LatentImage | None = None) -> State:
-    """The state of an image, by default the first sample, that nothing has been done to."""
-    image = image or opened.sampled([0], SAMPLE_TEMPERATURE)[0]
-    return State(opened, image, np.zeros(opened.flow.image_shape[1:], dtype=bool))
+    """The state of an image that nothing has been done to; by default the first example of the
+    model, beside the others, or a sample."""
+    examples = () if image else opened.examples
+    image = image or (examples or opened.sampled([0], SAMPLE_TEMPERATURE))[0]
+    mask = np.zeros(opened.flow.image_shape[1:], dtype=bool)
+    return State(opened, image, mask, samples=examples)

@@ -21,7 +21,8 @@ from rgflow.config import TrainConfig
 from rgflow.data.msds import KINDS
 from rgflow.data.source import Split
 from rgflow.evaluation import evaluate
-from rgflow.files import CARD, NAMES, replacing, writing
+from rgflow.figures import picture
+from rgflow.files import CARD, EXAMPLES, NAMES, replacing, write_picture, writing
 from rgflow.flow import Flow
 from rgflow.metrics.scores import score
 from rgflow.text import Report
@@ -33,6 +34,8 @@ ENCODED = 500
 """Test images that are encoded and decoded."""
 ENCODED_AT_ONCE = 100
 """Of these, images at a time, to limit memory."""
+SHOWN, LARGEST_EXAMPLE = 8, 64
+"""Test images that go with a model, and their largest height in pixels."""
 FLOORS = {"msds1": 0.187, "msds2": 0.202}
 """Entropy of the generators of `rgflow.data.msds`, in bits/dim, as estimated beforehand;
 `benchmarks/floors.py` counts 0.191 and 0.208, but not that ovals hide some of each other."""
@@ -128,6 +131,8 @@ def ship(
         card.write(made)
         with writing(folder):
             folder.mkdir(exist_ok=True)
+            if flow.pixels and flow.config.height <= LARGEST_EXAMPLE:
+                write_picture(made / EXAMPLES, picture(torch.cat([*test[:SHOWN]], 2)))
             names = [path for path in [run.folder / NAMES] if path.is_file()]
             for path in (*made.iterdir(), *names):
                 with replacing(folder / path.name) as part:
