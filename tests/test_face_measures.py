@@ -86,7 +86,8 @@ def test_mixtures_have_everything_from_the_only_image_they_are_of(monkeypatch):
         found = numbers["factors"][name]
         assert found["0"] == {"first": 1.0, "second": 0.0}
         assert found["6"] == {"first": 0.0, "second": 1.0}
-        assert sum(found["levels"]) == pytest.approx(1)
+        assert sum(found["levels"].values()) == pytest.approx(1)
+    assert numbers["claims"]["colours"]["0"] == numbers["claims"]["shapes"]["6"] == 1
     assert numbers["colours"]["0"]["first"] == numbers["shapes"]["6"]["second"] == 1
     assert 0 <= numbers["best"]["threshold"] <= 6
 

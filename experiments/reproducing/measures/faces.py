@@ -84,7 +84,7 @@ def face_mixtures(subject: MeasuredFlow, *, pairs: int = 300) -> Found:
             factors[name][str(threshold)] = shares
     for found in factors.values():
         left = [found[str(threshold)]["first"] for threshold in thresholds]
-        found["levels"] = [left[h] - left[h + 1] for h in range(flow.levels)]
+        found["levels"] = {str(h): left[h] - left[h + 1] for h in range(flow.levels)}
     numbers: dict[str, Any] = {
         name: {
             str(threshold): {
@@ -106,7 +106,13 @@ def face_mixtures(subject: MeasuredFlow, *, pairs: int = 300) -> Found:
         "colours": numbers["colours"][str(best)]["first"],
         "shapes": numbers["shapes"][str(best)]["second"],
     }
-    return Found(numbers={"pairs": pairs, "best": at_best, **numbers, "factors": factors})
+    claims = {
+        name: {at: shares[which] for at, shares in numbers[name].items()}
+        for name, which in (("colours", "first"), ("shapes", "second"))
+    }
+    return Found(
+        numbers={"pairs": pairs, "best": at_best, "claims": claims, **numbers, "factors": factors}
+    )
 
 
 def requests(subject: MeasuredFlow, *, count: int = 500, temperature: float = 1.0) -> Found:

@@ -29,8 +29,6 @@ PHOTOGRAPHS = {False: "photos", True: "photos-averages"}
 """Flows of photographs of the package, by whether their coarse images are averages."""
 FIELD_DRAWS, FIELD_TEMPERATURE = 4, 0.8
 """Draws of latents over which receptive fields are averaged, at the temperature of samples."""
-MANY = 32 * 32
-"""Pixels above which one draw has to do, as it takes a minute."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,8 +77,7 @@ class OpenModel:
         """Receptive fields of all latents; the first call takes a while."""
         with self._lock:
             if self._fields is None:
-                config = self.flow.config
-                draws = FIELD_DRAWS if config.height * config.width <= MANY else 1
+                draws = FIELD_DRAWS if self.flow.config.height <= 32 else 1  # takes a minute
                 self._fields = receptive_fields(
                     self.flow, draws=draws, temperature=FIELD_TEMPERATURE
                 )
