@@ -60,7 +60,7 @@ class OpenModel:
     name: str
     model: Model
     _lock: RLock = field(default_factory=RLock, repr=False)
-    _fields: ReceptiveFields | None = None
+    _fields: dict[int, ReceptiveFields] = field(default_factory=dict)
 
     @property
     def flow(self) -> Flow:
@@ -72,21 +72,21 @@ class OpenModel:
         """The flow in float64, in which images decode to what they were."""
         return self.flow.frozen(torch.float64)
 
-    @property
-    def fields(self) -> ReceptiveFields:
-        """Receptive fields of all latents; the first call takes a while."""
+    def fields(self, level: int) -> ReceptiveFields:
+        """Receptive fields of the latents of a level; the first call takes a while."""
         with self._lock:
-            if self._fields is None:
-                draws = FIELD_DRAWS if self.flow.config.height <= 32 else 1  # takes a minute
-                self._fields = receptive_fields(
-                    self.flow, draws=draws, temperature=FIELD_TEMPERATURE
+            if level not in self._fields:
+                draws = FIELD_DRAWS if self.flow.config.height <= 32 else 1  # takes up to a minute
+                sites = self.flow.lattice.site_levels == level
+                self._fields[level] = receptive_fields(
+                    self.flow, draws=draws, temperature=FIELD_TEMPERATURE, sites=sites
                 )
-            return self._fields
+            return self._fields[level]
 
     def prepare(self) -> None:
-        """Compute the receptive fields now, while nobody waits for them."""
+        """Compute the fields that are seen first now, while nobody waits for them."""
         # No daemon, as Python aborts if it ends while one of those is inside PyTorch.
-        Thread(target=lambda: self.fields).start()
+        Thread(target=self.fields, args=(self.flow.levels - 1,)).start()
 
     def decoded(self, z: Latents, caption: str) -> LatentImage:
         """The image that the latents of one image decode to."""

@@ -77,10 +77,10 @@ class Latents(Panel):
         def updates(work: Workspace) -> list[Any]:
             if work.view.panel == self.title:
                 with page.sessions.computing.released():  # they may not be found yet
-                    work.opened.fields  # noqa: B018
+                    work.opened.fields(work.level)
             return self.atlas_of_level(work)
 
-        page.on(level.input, set_view("level"), [level])
+        page.on(level.input, set_view("level"), [level], words=self.opening)
         page.on(page.canvas.pick, pick, event=True)
         page.on(atlas.choose, self.choose, event=True)
         page.live(sliders, revision, preview, set_values)
@@ -108,7 +108,7 @@ class Latents(Panel):
                 f"column and colour: bright where they change the image. Choose one for a slider, "
                 f"or click a pixel to see what changes it."
             )
-        found, maps = work.opened.fields, list[dict[str, Any]]()
+        found, maps = work.opened.fields(work.level), list[dict[str, Any]]()
         for one in shown_latents(work):
             _, i, j, c = one
             name, caption = views.names(work, one)
@@ -255,7 +255,8 @@ def _moved(work: Workspace, new: Sequence[float]) -> latents.Latents:
 def shown_latents(work: Workspace) -> list[Address]:
     """The latents of the current level that change the picked pixel most or, without a pixel, those
     that have a name, and then those that change the whole image most."""
-    found, level = work.opened.fields, work.level
+    level = work.level
+    found = work.opened.fields(level)
     if not work.view.pixel:
         named = [one for one in work.opened.names if one[0] == level]
         others = (one for one in found.strongest(MAX_FIELDS, level) if one not in named)
@@ -275,7 +276,7 @@ def _outlines(work: Workspace) -> list[tuple[Mask, str]]:
     lattice, chosen, picked = work.opened.flow.lattice, work.state.chosen, work.view.pixel
     found: list[tuple[Mask, str]] = []
     if chosen:
-        field = work.opened.fields.field(chosen[-1])
+        field = work.opened.fields(chosen[-1][0]).field(chosen[-1])
         found.append(((field > STRONG_SHARE * field.max()).numpy(), FIELD_COLOUR))
     if isinstance(lattice, Lattice):
         for (h, i, j, _), colour in zip(chosen, SLIDER_COLOURS, strict=False):
