@@ -104,9 +104,9 @@ class Latents(Panel):
             )
         else:
             words = (
-                f"The strongest latents of level {work.level}, by what they go with or by row, "
-                f"column and colour: bright where they change the image. Choose one for a slider, "
-                f"or click a pixel to see what changes it."
+                f"Latents of level {work.level} (label, or row, column, colour): bright where they "
+                f"change the image. Choose one for a slider, or click a pixel to see what changes "
+                f"it."
             )
         found, maps = work.opened.fields(work.level), list[dict[str, Any]]()
         for one in shown_latents(work):
