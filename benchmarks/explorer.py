@@ -41,7 +41,7 @@ def measure(sessions: int, level: int, turns: int) -> dict[str, Any]:
     latencies: list[float] = []
     with (
         tempfile.TemporaryDirectory() as folder,
-        serving(Path(folder)) as address,
+        serving(Path(folder), "msds1-best") as address,
         chromium() as browser,
     ):
         people = [Visitor(browser, address) for _ in range(sessions)]

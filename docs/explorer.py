@@ -15,7 +15,7 @@ from playwright.sync_api import Browser
 from rgflow.figures.animations import animate
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from visitors import Visitor, chromium, serving
+from visitors import Visitor, chromium, serving, write
 
 OUT = Path(__file__).parent / "images"
 WIDTH = 800
@@ -35,22 +35,17 @@ def frame(me: Visitor) -> Image.Image:
 
 
 def take(me: Visitor) -> None:
-    """Draw images, move a latent, repair a hole, and take pictures of it all."""
+    """Choose a face, move latents, mix it with another, complete its mouth, and take pictures."""
     page = me.page
-    me.change("#draw")
-    frames = [frame(me)] * 3
-    me.change("#samples button", 3)
+    page.locator("#samples button").nth(7).wait_for()
+    frames = [frame(me)] * 4
+    me.change("#samples button", 1)
     frames += [frame(me)] * 3
     me.panel("Latents")
     page.locator("#atlas button").first.wait_for()
     frames += [frame(me)] * 4
-    me.stroke((12, 13))  # a pixel of an oval, whose latents change it
-    page.locator("#hint", has_text="pixel (12, 13)").wait_for()
-    time.sleep(1)
-    frames += [frame(me)] * 4
-    for k in range(2):
-        me.click("#atlas button", k)
-        page.locator(f"#latent-{k} input[type=range]").wait_for()
+    me.click("#atlas button")
+    page.locator("#latent-0 input[type=range]").wait_for()
     time.sleep(1)
     frames += [frame(me)] * 4
     box = page.locator("#latent-0 input[type=range]").bounding_box()
@@ -65,9 +60,23 @@ def take(me: Visitor) -> None:
     page.mouse.up()
     time.sleep(2)
     shot(me).save(OUT / "explorer.png", optimize=True)
+    me.panel("Mix")
+    me.click("#use-second")
+    me.panel("Sample")
+    me.change("#samples button", 3)
+    me.panel("Mix")
+    page.locator("#mixtures button").nth(6).wait_for()
+    frames += [frame(me)] * 4
+    for number in (5, 4, 3):
+        me.change("#mixtures button", number)
+        frames += [frame(me)] * 3
+    me.panel("Sample")
+    me.change("#samples button", 1)
     me.panel("Repair")
     me.wait("() => document.querySelector('#canvas canvas').style.cursor === 'crosshair'")
-    me.stroke((11, 10), (11, 16), (13, 16), (13, 10))
+    write(me, "brush", 9)
+    for row in (18, 20, 22):  # the mouth
+        me.stroke((row, 12), (row, 20))
     time.sleep(1)
     frames += [frame(me)] * 3
     me.click("#repair")

@@ -14,7 +14,7 @@ from rgflow.pretrained import cards, shipped
 
 MOST = 25_000_000
 """Bytes of the wheel."""
-CARRIED = ["msds1-best", "msds1-paper-small", "photos", "photos-averages", "photos-small"]
+CARRIED = ["faces", "msds1-best", "photos", "photos-averages", "photos-small"]
 """The models whose weights it has."""
 COMMAND = Path(sys.prefix) / "bin" / "rgflow"
 SOURCES = Path(__file__).parents[1] / "src" / "rgflow" / "models"

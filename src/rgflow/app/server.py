@@ -33,7 +33,7 @@ from rgflow.photographs.scoring import is_of_photographs
 
 MAX_EVENTS_OF_A_KIND, MAX_EVENTS, MAX_WAITING = 4, 40, 200
 """Events that are handled at a time, of one kind and of all, and events that may wait."""
-LATENTS = "msds1-best"
+LATENTS = "faces"
 """The model of the page of latents, unless another one is asked for."""
 LIMITS = {
     r"/photographs": MAX_FILE + (1 << 16),  # with the form around it
