@@ -303,7 +303,7 @@ def test_latents_are_named_after_the_labels_that_they_know_most_about(z):
     labels = [
         Label(name="hair_class 3", values=hair > 1, kind="binary", group="hair_class"),
         Label(name="hair_class 5", values=hair < -1, kind="binary", group="hair_class"),
-        Label(name="glasses", values=glasses + hair / 10, group="glasses"),
+        Label(name="glasses 0", values=glasses + hair / 10, group="glasses 0"),
     ]
     known = associations(z, labels)
     named = Factors(

@@ -88,7 +88,8 @@ class Factors:
         group; a latent stands for the label that it has most information about."""
         known, found = dict[Address, tuple[float, str]](), dict[str, list[Address]]()
         for label in self.labels if self.associations else ():
-            name = label.group.removesuffix("_class").replace("_", " ")
+            group = label.group.rstrip(" 0123456789")  # the number of a colour's component
+            name = group.removesuffix("_class").replace("_", " ")
             for one in self.associations.latents_of(label.name, each):  # type: ignore[union-attr]
                 if one.significant:
                     before = known.get(one.address, (0.0, ""))
