@@ -20,6 +20,7 @@ from sklearn.decomposition import PCA, FastICA
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rgflow.numerics import bfloat16_pays
 from rgflow.training.batches import Batches
 
 BETA = 4.0
@@ -31,7 +32,8 @@ BATCH, RATE = 64, 1e-3
 DECAY = {"β-VAE": 0.0, "QLAE": 0.1}
 """Weight decay of AdamW."""
 COMMITMENT = 0.01
-"""Weight of what rounding changes, once for the numbers and once for the encoder."""
+"""Weight of what rounding changes in the mean latent, once for the numbers and once for the
+encoder, beside the cost of the mean pixel."""
 
 Code = Callable[[Tensor], NDArray[np.float64]]
 """From images, uint8 [N, 3, S, S], to latents [N, D]."""
@@ -86,16 +88,17 @@ class Autoencoder(nn.Module):
 
     def loss(self, images: Tensor) -> Tensor:
         """What is minimised, per image."""
-        z = self.encoder(images.float() / 128 - 1)
+        x = (images.float() / 128 - 1).contiguous(memory_format=torch.channels_last)
+        z = self.encoder(x).float()
         if self.kind == "β-VAE":
             mean, log_variance = z.chunk(2, 1)
             z = mean + torch.randn_like(mean) * (log_variance / 2).exp()
             more = BETA * (mean**2 + log_variance.exp() - 1 - log_variance).sum(1) / 2
         else:
-            near = self.rounded(z)
-            more = COMMITMENT * ((near - z.detach()) ** 2 + (near.detach() - z) ** 2).sum(1)
+            near, weight = self.rounded(z), COMMITMENT * images[0].numel()
+            more = weight * ((near - z.detach()) ** 2 + (near.detach() - z) ** 2).mean(1)
             z = z + (near - z).detach()
-        seen = self.decoder(z).flatten(1)
+        seen = self.decoder(z).flatten(1).float()
         target = images.flatten(1).float() / 255
         each = F.binary_cross_entropy_with_logits(seen, target, reduction="none").sum(1)
         return (each + more).mean()
@@ -112,7 +115,8 @@ def learned_code(kind: str, images: Tensor, latents: int, minutes: float) -> Cod
         batch = batches.at(step, torch.device("cpu"))
         assert batch.images is not None
         optimizer.zero_grad()
-        loss = network.loss(batch.images)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16_pays()):
+            loss = network.loss(batch.images)
         loss.backward()
         optimizer.step()
         step += 1
