@@ -59,15 +59,15 @@ PREFACE = """
 Every table and figure of the RG-Flow paper
 ([Hu et al. 2022](https://doi.org/10.1088/2632-2153/ac8393)), reproduced as far as a CPU allows, and
 questions of our own. The flows here trained on one CPU core for minutes, the paper's on a GPU for
-days: compare flows after the same time."""
+days."""
 READING = """
 ## How to read the numbers
 
 - Bits per dimension (bits/dim) are those of 8-bit images; lower is better. PSNR is in decibels.
 - Numbers are means over seeds ± the standard error; with one seed, that of the measurement alone.
 - A claim is **decided** if the 95 % confidence interval of the paired difference excludes 0. With
-  one seed, the spread over seeds is taken from a budget that has several; if there is none, the
-  claim stays undecided. Claims over images, with one training each, hold for those trainings only.
+  one seed, the spread over seeds is that of a budget that has several; without one, the claim
+  stays undecided. Claims over images hold for those trainings only.
 - Training time is processor time on one core. Compare numbers within a page.
 
 `rgflow reproduce NAME --budget 10m` repeats an experiment, with one of three
