@@ -261,9 +261,9 @@ def learn(task: Task) -> dict[str, Any]:
 
         flow = task.flows(averages=averages)
         learned[averages] = adapt(flow, image, seconds=task.region.seconds, progress=progress)
-    photo.learned = {averages: one.flow.frozen() for averages, one in learned.items()}
-    bits = [(one.before, one.after) for one in learned.values() if one.after < one.before]
-    return {"shares": [1 - after / before for before, after in bits]}
+    gained = {averages: one for averages, one in learned.items() if one.after < one.before}
+    photo.learned = {averages: one.flow.frozen() for averages, one in gained.items()}
+    return {"shares": [1 - one.after / one.before for one in gained.values()]}
 
 
 def surprise(task: Task) -> dict[str, Any]:

@@ -75,8 +75,11 @@ $("sensitivity").addEventListener("input", () => {
   all.forEach(brush);
   say(`${count(all.reduce((sum, one) => sum + one.pixels, 0), "pixel")} would be marked.`);
 });
-$("sensitivity").addEventListener("change", () => {
-  if (again()) doing("Marking…", async () => {
+let changing = 0;   // waits for the job before, as keys are faster
+$("sensitivity").addEventListener("change", function change() {
+  clearTimeout(changing);
+  if (busy()) changing = setTimeout(change, 100);
+  else if (again()) doing("Marking…", async () => {
     if (searched.step) { await ask(`photographs/${photo.id}/undo`, { method: "POST" }); done--; }
     await keep(searched.maps.map(found));
   });
@@ -207,8 +210,8 @@ for (const factor of [2, 4]) $(`enlarge-${factor}`).onclick = () => doing("Enlar
 const percent = share => `${Math.max(100 * share, 0.1).toFixed(1)} %`;
 $("learn").onclick = () => doing("Learning this picture…", async () => {
   const { shares, seconds } = await working("learn");
-  photo.learned = true; learnt();
-  say(shares.length ? `Learned in ${Math.round(seconds)} s: the models now predict this picture ${percent(Math.min(...shares))}${shares.length > 1 ? ` to ${percent(Math.max(...shares))}` : ""} better, and work with what they learned.` : "Nothing was learned that helps: this picture is as the models expected.");
+  photo.learned = Boolean(shares.length); learnt();
+  say(shares.length ? `Learned in ${Math.round(seconds)} s: the models now predict this picture ${percent(Math.min(...shares))}${shares.length > 1 ? ` to ${percent(Math.max(...shares))}` : ""} better, and work with what they learned.` : "Nothing was learned that helps: this picture is as the models expected, or the time was too short.");
 });
 $("forget").onclick = () => doing("Forgetting…", async () => {
   await ask(`photographs/${photo.id}/forget`, { method: "POST" });
