@@ -1,7 +1,7 @@
 """Codes that others make of images, to compare what single latents mean: PCA, ICA, a β-VAE and a
 quantised autoencoder.
 
-Both autoencoders have the same convolutions, about 1.1 million parameters. The β-VAE (Higgins et
+Both autoencoders have the same convolutions, about a million parameters. The β-VAE (Higgins et
 al. 2017) adds β times the KL divergence from a normal prior to what an image costs. The quantised
 autoencoder (QLAE; Hsu et al. 2023, arXiv:2305.18378) rounds every latent to one of `VALUES` numbers
 of its own that it learns, and has a strong weight decay.

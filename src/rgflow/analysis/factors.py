@@ -3,6 +3,7 @@
 Letters in shapes: N images; C channels; H, W rows and columns.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -88,7 +89,7 @@ class Factors:
         group; a latent stands for the label that it has most information about."""
         known, found = dict[Address, tuple[float, str]](), dict[str, list[Address]]()
         for label in self.labels if self.associations else ():
-            group = label.group.rstrip(" 0123456789")  # the number of a colour's component
+            group = re.sub(r" \d+$", "", label.group)  # the number of a colour's component
             name = group.removesuffix("_class").replace("_", " ")
             for one in self.associations.latents_of(label.name, each):  # type: ignore[union-attr]
                 if one.significant:
