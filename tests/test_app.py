@@ -548,6 +548,61 @@ def test_a_page_opened_again_goes_on(models):
             assert other is not work
 
 
+def test_a_page_finds_its_own_after_its_server_was_killed(models, tmp_path, monkeypatch):
+    def opened(page, before=""):
+        store = SessionStore(ModelStore(models.names["affine"]), tmp_path)
+        store.connect("me", page, before)
+        return store
+
+    def seen(work):
+        """Everything in the history, from the first state on."""
+        found = []
+        while work.undo():
+            pass
+        while True:
+            state = work.state
+            images = [(one.pixels.tolist(), one.latents.flat().tolist(), one.caption, one.edited)
+                      for group in state.images for one in group]  # fmt: skip
+            found.append([state.opened.name, images, state.mask.tolist(), state.shares,
+                          state.chosen, len(state.samples), len(state.completions)])  # fmt: skip
+            if not work.redo():
+                return found
+
+    store = opened("first")
+    with store.using("me") as work:
+        work.sample([3, 4], 0.8)
+        mixing.set_second(work, work.state.samples[1])
+        mixing.set_shares(work, [1.0] + [0.0] * (work.opened.flow.levels - 1))
+        repairing.paint(work, hole(work))
+        repairing.accept(work, [work.encode(work.image.pixels.flip(1), "repaired")])
+        moving.choose(work, addresses(work)[0])
+        moving.set_values(work, [1.5])
+        work.open(store.models.open(models.names["grey-once"]))
+    with store.using("me") as work:
+        work.undo()
+    with opened("second", "first").using("me") as again:
+        assert again.undoable == (7, 1)
+        assert again.image.edited == "latents moved"
+        found = seen(again)
+        assert found == seen(work)
+        while again.undoable[0] > 3:
+            again.undo()
+        again.sample([5], 0.8)
+    with opened("third", "second").using("me") as once_more:
+        assert seen(once_more) == [*found[:4], *seen(again)[4:]]
+    for before in ("first", "guessed"):
+        with opened("another", before).using("me") as other:
+            assert other.undoable == (0, 0)
+    (folder,) = tmp_path.iterdir()
+    next(folder.glob("*.safetensors")).write_bytes(b"")
+    monkeypatch.setattr("rgflow.app.sessions.REMEMBERED_SECONDS", -1)
+    store = opened("fourth", "third")
+    with store.using("me") as work:
+        assert work.undoable == (0, 0)
+    store.disconnect("me")
+    assert not list(tmp_path.iterdir())
+
+
 def test_one_model_after_another_can_be_undone(small, models):
     moving.choose(small, addresses(small)[0])
     moving.set_values(small, [1.5])

@@ -263,6 +263,10 @@ def test_a_page_goes_on_when_its_server_is_back(killed, browser, pictures, tmp_p
     # The first ends though a page is open.
     with serving(tmp_path, port=port, before=FAST_SETTINGS) as first:
         me = Visitor(browser, first, pictures)
+        draw(me, count=2)
+        before = me.text("#status")
+        me.change("#samples button", 1)
+        seen = me.pixels
         if killed:
             os.kill(int(process_of(first).name), signal.SIGKILL)
     words = re.compile("Attempting reconnection|as soon as it is back")  # Gradio's words or ours
@@ -271,7 +275,9 @@ def test_a_page_goes_on_when_its_server_is_back(killed, browser, pictures, tmp_p
     with serving(tmp_path, port=port, before=FAST_SETTINGS):
         me.page.get_by_text(words).wait_for(state="detached")  # as the page is loaded again
         me.wait("() => document.querySelector('#canvas canvas')?.dataset.revision")
-        draw(me, count=1)
+        assert me.pixels == seen
+        me.change("#undo")
+        assert me.text("#status") == before
         me.close()
 
 

@@ -54,9 +54,9 @@ class Album:
             with replacing(secret) as part:
                 part.write_bytes(secrets.token_bytes())
         self.key = bytes_of(secret, 100)
-        for one in sorted(folder.iterdir(), key=lambda one: one.stat().st_ctime):
+        for one in sorted(folder.iterdir(), key=_opened):
             if not (one / "project.json").is_file():
-                if one.is_dir():  # a server ended as it was made
+                if one.is_dir() and one.name[0] != ".":  # a server ended as it was made
                     shutil.rmtree(one, ignore_errors=True)
                 continue
             try:
@@ -161,6 +161,12 @@ class Album:
             self._timer = threading.Timer(IDLE_SECONDS / 2, self._sweep)
             self._timer.daemon = True
             self._timer.start()
+
+
+def _opened(folder: Path) -> float:
+    """When a project was made, in seconds since 1970; of other files, 0."""
+    file = folder / "file"
+    return file.stat().st_mtime if file.is_file() else 0
 
 
 def _size(folder: Path) -> int:

@@ -110,7 +110,7 @@ def build(sessions: SessionStore, panels: Sequence[Panel]) -> gr.Blocks:
         js = "() => [window.rgflow.name, window.rgflow.before]"
         hidden: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         staying = blocks.load(stay, names, [here], js=js, concurrency_limit=MAX_PAGES, **hidden)
-        staying.failure(None, js="() => window.rgflow.lost()")
+        staying.failure(None, js="() => { window.rgflow.ended = true; }")
         here.change(None, js="() => window.rgflow.connect()")
         page.on(here.change, lambda work: work.view.sent.clear())
         page.wire()

@@ -3,9 +3,10 @@
 Latents are in float64, so that images decode to what they were.
 """
 
+import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from threading import Lock, RLock, Thread
 
 import numpy as np
@@ -40,12 +41,14 @@ class LatentImage:
         latents: The latents of this one image, in float64.
         caption: How the image was made, in a few words.
         edited: What was done to its latents last.
+        key: A name of its own.
     """
 
     pixels: Tensor
     latents: Latents
     caption: str
     edited: str = ""
+    key: str = field(default_factory=partial(secrets.token_hex, 8), init=False)
 
 
 @dataclass(eq=False)
@@ -113,7 +116,11 @@ class OpenModel:
         try:
             content = read_json(path, "names of latents")
             named = instance(dict[str, list[Address]], content).items()
-            found = {one: name for name, latents in named for one in latents}
+            found = {
+                one: f"{name} {k}" if len(latents) > 1 else name
+                for name, latents in named
+                for k, one in enumerate(latents, 1)
+            }
             for *site, channel in found:
                 self.flow.lattice.check_site(*site)
                 check_whole("the channel", channel, 0, self.flow.image_shape[0] - 1)

@@ -3,6 +3,7 @@
 import json
 import logging
 import shutil
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from socket import getfqdn, gethostname, socket
@@ -75,7 +76,8 @@ def make_app(
     model = trained.load(first)
     photographs = is_of_photographs(model.flow)
     latents = LATENTS if photographs else first
-    sessions = SessionStore(ModelStore(latents, folders=is_local(host) and not name))
+    models = ModelStore(latents, folders=is_local(host) and not name)
+    sessions = SessionStore(models, projects and projects / ".latents")
     opened = sessions.models.open(latents)
     opened.prepare()
     blocks = build(sessions, shown_panels)
@@ -87,6 +89,7 @@ def make_app(
     page = Photographs(flows, projects, workers)
     app = FastAPI(title="rgflow explorer", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.sessions = sessions
+    started = time.time()
     app.add_middleware(
         Gate,
         hosts=(host, *(() if is_local(host) else (gethostname(), getfqdn()))),
@@ -103,6 +106,7 @@ def make_app(
             "version": __version__,
             "model": Path(opened.name).name,
             "sessions": len(sessions),
+            "started": started,
         }
 
     @app.get("/favicon.ico")

@@ -1,19 +1,24 @@
 """The workspace of every open page."""
 
+import hashlib
+import shutil
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from threading import Condition, Lock
+from pathlib import Path
+from threading import Condition, Lock, Timer
 
 from rgflow.app.models import ModelStore
+from rgflow.app.resuming import keep, resumed
 from rgflow.app.workspace import Workspace
 
 MAX_SESSIONS = 256
 """Workspaces kept at a time, for memory; the one that is idle longest is dropped first."""
-REMEMBERED_SECONDS = 600
-"""How long a closed page is remembered, as its connection may only have dropped."""
+REMEMBERED_SECONDS, KEPT_SECONDS = 600, 86400
+"""How long a closed page is remembered, as its connection may only have dropped; and one that was
+open when the server was killed."""
 
 
 class FairLock:
@@ -52,36 +57,57 @@ class Session:
         work: The workspace, from its first use on.
         expires: When a closed page is forgotten, in seconds; none while it is open.
         page: The name of the page, which may connect again.
+        kept: The revision of the workspace that is on the disk.
     """
 
     lock: FairLock = field(default_factory=FairLock)
     work: Workspace | None = None
     expires: float | None = None
     page: str = ""
+    kept: int = 0
 
 
 class SessionStore:
     """The sessions, by the name that Gradio gives to a connection.
+
+    Args:
+        models: The models that may be opened.
+        folder: For the workspaces, which outlive the server; none: they don't.
 
     Attributes:
         computing: The lock for computing. A flow consists of thousands of small operations, of
             which two threads together do half as many as one.
     """
 
-    def __init__(self, models: ModelStore) -> None:
-        self.models = models
+    def __init__(self, models: ModelStore, folder: Path | None = None) -> None:
+        self.models, self._folder = models, folder
         self.computing = FairLock()
         self._sessions: OrderedDict[str, Session] = OrderedDict()
         self._lock = Lock()  # held for moments only, as every event needs it
+        for old in folder.iterdir() if folder and folder.is_dir() else ():
+            if old.stat().st_mtime < time.time() - KEPT_SECONDS:
+                shutil.rmtree(old, ignore_errors=True)
 
     @contextmanager
     def using(self, key: str) -> Iterator[Workspace]:
         """The workspace of a connection, locked, and nothing else computing; new at first use."""
         session = self.session(key)
         with session.lock, self.computing:
+            if session.work is None and (folder := self._of(session.page)):
+                session.work = resumed(folder, self.models)
             if session.work is None:
                 session.work = Workspace(self.models.open(self.models.first))
             yield session.work
+            folder = self._of(session.page)  # another page may have taken it over
+            if folder and session.work.revision != session.kept:
+                with suppress(OSError):  # it is a copy, for when the server is killed
+                    keep(session.work, folder)
+                    session.kept = session.work.revision
+
+    def _of(self, page: str) -> Path | None:
+        """The folder of a page."""
+        name = hashlib.sha256(page.encode()).hexdigest()
+        return self._folder / name if self._folder and page else None
 
     def connect(self, key: str, page: str, before: str = "") -> None:
         """Note that a page was opened, by a name that nobody can guess. If it replaces another in
@@ -93,6 +119,9 @@ class SessionStore:
                 self._sessions[key] = self._sessions.pop(other)
         self.stop(key)
         self.session(key).page = page
+        if (old := self._of(before)) and (new := self._of(page)):
+            with suppress(OSError):  # it has none
+                old.rename(new)
 
     def session(self, key: str) -> Session:
         """The session of a connection, new at first use."""
@@ -108,7 +137,9 @@ class SessionStore:
         now = time.monotonic()
         gone = [key for key, one in self._sessions.items() if one.expires and one.expires < now]
         for key in [*gone, *list(self._sessions)[: max(0, len(self._sessions) - MAX_SESSIONS)]]:
-            self._sessions.pop(key, None)
+            session = self._sessions.pop(key, None)
+            if session and (folder := self._of(session.page)):
+                shutil.rmtree(folder, ignore_errors=True)
 
     def stop(self, key: str) -> None:
         """Stop the repair of a session, if one is running, without waiting for the lock."""
@@ -128,6 +159,13 @@ class SessionStore:
         with self._lock:
             if key in self._sessions:
                 self._sessions[key].expires = time.monotonic() + REMEMBERED_SECONDS
+            self._drop()
+        later = Timer(REMEMBERED_SECONDS + 1, self._dropped)
+        later.daemon = True
+        later.start()
+
+    def _dropped(self) -> None:
+        with self._lock:
             self._drop()
 
     def __len__(self) -> int:

@@ -3,7 +3,7 @@
 Its changes are functions of a workspace, beside the panels that make them.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -49,6 +49,12 @@ class State:
     chosen: tuple[Address, ...] = ()
     completions: tuple[LatentImage, ...] = ()
 
+    @property
+    def images(self) -> tuple[tuple[LatentImage, ...], ...]:
+        """The current image, the second, the first, the samples and the completions."""
+        one_each = ((one,) if one else () for one in (self.image, self.second, self.first))
+        return (*one_each, self.samples, self.completions)
+
 
 @dataclass(eq=False)
 class View:
@@ -72,6 +78,7 @@ class Workspace:
 
     Args:
         opened: The model to begin with.
+        state: The state to begin with; by default a new one.
 
     Attributes:
         state: The current state.
@@ -82,14 +89,21 @@ class Workspace:
         stopping: Set to stop a running repair.
     """
 
-    def __init__(self, opened: OpenModel) -> None:
-        self.state = _initial(opened)
+    def __init__(self, opened: OpenModel, state: State | None = None) -> None:
+        self.state = state or _initial(opened)
         self.revision = self.slider_revision = 0
         self.view = View()
         self.pending: Callable[[], None] | None = None
         self.stopping = False
         self._past, self._future = list[State](), list[State]()
         self._cache: dict[str, tuple[tuple[Any, ...], Any]] = {}
+
+    @classmethod
+    def of(cls, states: Sequence[State], now: int) -> "Workspace":
+        """A workspace with a history: its states, the current one by its number."""
+        found = cls(states[now].opened, states[now])
+        found._past, found._future = [*states[:now]], [*reversed(states[now + 1 :])]
+        return found
 
     @property
     def opened(self) -> OpenModel:
@@ -152,6 +166,11 @@ class Workspace:
         target.append(self.state)
         self.amend(source.pop())
         return True
+
+    def history(self, most: int) -> tuple[list[State], int]:
+        """The current state, at most so many before it and after it, and its number among them."""
+        past, future = self._past[-most:], self._future[-most:]
+        return [*past, self.state, *reversed(future)], len(past)
 
     @property
     def undoable(self) -> tuple[int, int]:

@@ -120,8 +120,8 @@ def _ways(shifts: list[tuple[int, int]]) -> Iterator[tuple[str, tuple[int, int]]
     yield "as it is", (0, 0)
     for down, across in shifts:
         ways = [(across, "right" if across > 0 else "left"), (down, "down" if down > 0 else "up")]
-        moved = " and ".join(f"{abs(by)} {way}" for by, way in ways if by)
-        yield "blended" + (f", from {moved} of there" if moved else ""), (down, across)
+        moved = " and ".join(f"{abs(by)} pixel{'s'[: abs(by) - 1]} {way}" for by, way in ways if by)
+        yield "blended" + (f", from {moved}" if moved else ""), (down, across)
 
 
 def _blended(pixels: Pixels, hole: Mask, down: int, across: int) -> Pixels:

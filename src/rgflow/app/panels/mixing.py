@@ -42,8 +42,8 @@ class Mix(Panel):
         """Make the components."""
         gr.Markdown(
             "Combine the coarse levels of the **current image** with the fine levels of a "
-            "**second**: levels below Θ come from the second. Draw a second image, or take the "
-            "current one and then choose another."
+            "**second**. The threshold Θ is the number of levels that come from the second, the "
+            "finest. Draw a second image, or take the current one and then choose another."
         )
         with gr.Row():
             seed = seed_field(100, "mix-seed")

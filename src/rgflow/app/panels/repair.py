@@ -112,7 +112,7 @@ def repair(work: Workspace, seed: int, stopping: Callable[[], bool]) -> None:
     """
     flow, image, mask = work.opened.flow, work.image.pixels, work.state.mask
     if not mask.any():
-        raise ValueError("Expected a region to repair; nothing is marked: paint over it first.")
+        raise ValueError("Expected something to repair; nothing is marked: paint over it first.")
     how: dict[str, Any] = {"climb": Climb(steps=STEPS, draws=DRAWS)}
     if once := maps_once(flow):
         how = {"particles": PARTICLES, "sweeps": SWEEPS}

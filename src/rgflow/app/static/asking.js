@@ -12,8 +12,8 @@ let job = null;   // what is under way
 const busy = () => Boolean(job);
 
 class Job {
-  constructor() {
-    this.controller = new AbortController(); this.id = null; this.first = null;
+  constructor(words) {
+    this.words = words; this.controller = new AbortController(); this.id = null; this.first = null;
     job = this;
     $("bar").hidden = true; $("progress").removeAttribute("value"); $("left").textContent = ""; $("stop").disabled = false;
     this.timer = setTimeout(() => { $("bar").hidden = false; }, BAR_AFTER);
@@ -59,7 +59,7 @@ async function doing(words, work, patient = false) {   // patient: it is done la
     say(patient ? `${words} That begins when what is under way has ended; Stop ends it.` : "Something else is under way: wait, or press Stop.", !patient);
     return;
   }
-  const mine = new Job();
+  const mine = new Job(words);
   document.body.dataset.busy = "true";
   for (const one of document.querySelectorAll("#tools button")) if (one.id !== "open") one.disabled = true;
   say(words);

@@ -109,7 +109,7 @@ function send(id, step) {
         await new Promise(rest => setTimeout(rest, 1000));
       }
     }
-    if (!--unsent && $("said").textContent.startsWith("The server doesn't answer.")) say("The server is back, and has what you marked.");
+    if (!--unsent && $("said").textContent.startsWith("The server doesn't answer.")) say(`The server is back, and has what you marked.${busy() ? ` ${job.words}` : ""}`);
   });
 }
 addEventListener("beforeunload", event => { if (unsent || busy()) event.preventDefault(); });

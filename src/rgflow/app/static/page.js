@@ -10,16 +10,20 @@ if (document.body) begin(); else addEventListener("DOMContentLoaded", begin);
 window.rgflow = {
   // The page by name, and the one before it in this tab, whose work is gone on with.
   name: crypto.getRandomValues(new Uint32Array(4)).join("-"), before: sessionStorage.rgflow || "",
-  async lost() {  // the server has ended, as it was told to: Gradio sees only that one was killed
+  async watch() {  // the server, which may end, or be killed and started again
+    const rest = () => new Promise((resolve) => setTimeout(resolve, 2000));
+    const began = () => fetch("../health").then(async (answer) => answer.ok && (await answer.json()).started, () => false);
+    const first = await began();
+    do await rest(); while (await began() === first && !this.ended);
     clearInterval(this.ticking);
     document.getElementById("doing").textContent = "The server has stopped. This page continues as soon as it is back.";
-    while (!await fetch("../health").then((answer) => answer.ok, () => false)) await new Promise((resolve) => setTimeout(resolve, 2000));
+    while (!await began()) await rest();
     location.reload();
   },
   // What is under way, in words, for whoever waits longer than half a second.
   waiting: 0, ticking: 0,
   busy(words) {
-    this.waiting++; clearInterval(this.ticking);
+    this.waiting++; clearInterval(this.ticking); document.body.dataset.doing = words;
     const start = performance.now(), place = document.getElementById("doing");
     this.ticking = setInterval(() => {
       const seconds = Math.round((performance.now() - start) / 1000);
@@ -28,13 +32,13 @@ window.rgflow = {
   },
   rest() {
     if (--this.waiting > 0) return;
-    this.waiting = 0; clearInterval(this.ticking); document.getElementById("doing").textContent = "";
+    this.waiting = 0; clearInterval(this.ticking); document.getElementById("doing").textContent = document.body.dataset.doing = "";
   },
   // One sentence of help for whatever the pointer or the keyboard is at, shown below the image.
   help: {
     "status": "What the image is, and its bits per dimension: the lower, the more typical it is for the model.",
     "model": "The model of this page. Choose another one, or type the folder of a run.",
-    "own": "Open a picture of your own, up to 10 MB; its centre becomes the current image. It isn't kept on the machine that serves this page.",
+    "own": "Open a picture of your own, up to 10 MB; its centre becomes the current image. The machine that serves this page deletes it ten minutes after you close the page.",
     "save-image": "Save the current image, with a square of 8×8 pixels for every pixel.",
     "save-latents": "Save the latents of the image, for use in Python: flow.decode(Latents.load(file)).",
     "strip": "The image from coarse to fine, as each level of the model sees it.",
@@ -51,6 +55,7 @@ window.rgflow = {
     document.getElementById("help")?.replaceChildren(found);   // which comes after the header
   },
 };
+window.rgflow.watch();
 // The server has answered for the first time: from now on the page has a stream that stays open.
 window.rgflow.connected = new Promise((resolve) => { window.rgflow.connect = resolve; });
 // What is left behind is found again by a page in its place, but not by a copy of the tab.

@@ -135,10 +135,13 @@ function outline() {
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 setInterval(() => { if (edge && !still.matches && !document.hidden) { phase = (phase + 1) % 8; outline(); } }, 120);
 
+let fitted = "";   // the view that shows all of the picture
+const viewed = () => [scale, x0, y0].join();
 function fit() {
   const [w, h] = size();
   scale = Math.min(w / photo.width, h / photo.height, 4);
   x0 = (photo.width - w / scale) / 2; y0 = (photo.height - h / scale) / 2;
+  fitted = viewed();
   draw();
 }
 
@@ -170,26 +173,28 @@ async function show(found, listed = true) {
   $("level").max = clamp(Math.floor(Math.log2(Math.max(photo.width, photo.height))) - 2, 1, 9);
   $("compare").textContent = photo.before ? `Beside ${photo.before}` : "Before and after";
   $("formats").hidden = !photo.lossy;
-  for (const kind of ["lossy", "lossless"]) for (const one of document.querySelectorAll("." + kind)) one.textContent = photo[kind];
   document.body.dataset.photo = sessionStorage.photo = photo.id;
+  if (listed) await list();   // which may make the room for the picture smaller
+  for (const kind of ["lossy", "lossless"]) for (const one of document.querySelectorAll("." + kind)) one.textContent = photo[kind];
   if (views.has(photo.id)) [scale, x0, y0] = views.get(photo.id); else fit();
   remark(); learnt();
-  if (listed) await list();
 }
 
+const called = one => one.before ? `${one.name}, enlarged` : one.name;
 let open = [];
 async function list() {
   open = await (await ask("photographs/open")).json();
   $("strip").replaceChildren(...open.map(one => {
     const item = document.createElement("li"), button = document.createElement("button"), image = document.createElement("img"), words = document.createElement("span"), close = document.createElement("button");
-    image.src = `photographs/${one.id}/small?version=${one.version}`; image.alt = ""; words.textContent = one.before ? `${one.name}, enlarged` : one.name;
+    image.src = `photographs/${one.id}/small?version=${one.version}`; image.alt = ""; words.textContent = called(one);
     button.append(image, words); button.title = `${words.textContent}: ${one.width}×${one.height}`; button.onclick = () => choose(one.id);
     button.dataset.id = one.id; if (one.id === photo?.id) button.setAttribute("aria-current", "true");
     close.textContent = "×"; close.className = "close"; close.ariaLabel = close.title = `Close ${words.textContent}`; close.onclick = () => shut(one);
     item.append(button, close);
     return item;
   }));
-  $("strip").querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
+  const strip = $("strip"), now = strip.querySelector("[aria-current]")?.parentElement;
+  if (now) strip.scrollLeft = now.offsetLeft - strip.offsetLeft - (strip.clientWidth - now.offsetWidth) / 2;   // scrollIntoView would move where Tab begins
 }
 
 const choose = id => doing("Opening it…", async () => {
@@ -228,7 +233,7 @@ const upload = files => doing(`Opening ${files.length === 1 ? files[0].name : co
     }
   }
   if (found) await show(found);
-  if (wrong.length) throw new Error(wrong.length === 1 ? wrong[0] : `${wrong.length} of ${files.length} files weren't opened. The first: ${wrong[0]}`);
+  if (wrong.length) throw new Error(`${found ? `${count(files.length - wrong.length, "picture")} opened. ` : ""}${wrong.length > 1 ? `${wrong.length} files weren't, the first as this: ` : ""}${wrong[0]}`);
   say(`${files.length === 1 ? `${found.name} is open` : `${files.length} pictures were opened`}${found.notes ? `: ${found.notes}` : ""}. Mark the damage, or press Find damage.`);
 }, true);
 

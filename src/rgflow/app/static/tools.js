@@ -142,7 +142,7 @@ $("mask").onchange = event => {
 
 // Draws at full size, side by side, to choose from.
 let choosing = null;   // what draws them
-const drawing = (what, more = {}, words = number => `Draw ${number + 1}`) => doing("Drawing…", async () => {
+const drawing = (what, more = {}, words = number => `Draw ${number + 1}`, made = "Drawn") => doing("Drawing…", async () => {
   const region = await marked(48), of = photo;
   let shown = [];
   see(0); $("drawn").replaceChildren(); choosing = job;
@@ -172,7 +172,7 @@ const drawing = (what, more = {}, words = number => `Draw ${number + 1}`) => doi
     });
   } catch (error) { if (!(error instanceof Stopped && shown.length)) { $("choices").close(); throw error; } end = "Stopped. "; }
   if (!$("choices").open) say("None is used.");
-  else say(`${end}${found ? `Drawn in ${found.seconds.toFixed(1)} s: choose` : "Choose"} one to use it.`);
+  else say(`${end}${found ? `${made} in ${found.seconds.toFixed(1)} s: choose` : "Choose"} one to use it.`);
 });
 async function using(number, of) {   // also while others are drawn
   $("choices").close();
@@ -197,7 +197,7 @@ function copyFrom([x, y]) {
   const [left, top, right, bottom] = bounds() ?? [];
   pick("brush");
   if (left === undefined) { say("Nothing is marked: mark what is to be filled first.", true); return; }
-  drawing("copied", { across: Math.round(x - (left + right) / 2), down: Math.round(y - (top + bottom) / 2) }, (number, { how }) => number ? how : `${how}; this fits best`);
+  drawing("copied", { across: Math.round(x - (left + right) / 2), down: Math.round(y - (top + bottom) / 2) }, (number, { how }) => number ? how : `${how}; this fits best`, "Copied");
 }
 
 for (const factor of [2, 4]) $(`enlarge-${factor}`).onclick = () => doing("Enlarging…", async () => {
@@ -224,11 +224,11 @@ const each = (words, what, region, told) => doing(`${words}…`, async () => {
   const wrong = [], all = [...open];
   for (const [number, one] of all.entries()) {
     const note = $("strip").querySelector(`[data-id="${one.id}"] span`);
-    say(`${words}: ${one.name}, ${number + 1} of ${all.length}…`);
+    say(`${words}: ${called(one)}, ${number + 1} of ${all.length}…`);
     try {
       await working(what, region(one), line => { if (line.progress !== undefined) note.textContent = `${Math.round(100 * line.progress)} %`; }, one);
-      note.textContent = `✓ ${one.name}`;
-    } catch (error) { note.textContent = `not done: ${one.name}`; if (error instanceof Stopped || error instanceof Lost) throw error; wrong.push(`${one.name}: ${error.message}`); }
+      note.textContent = `✓ ${called(one)}`;
+    } catch (error) { note.textContent = `not done: ${called(one)}`; if (error instanceof Stopped || error instanceof Lost) throw error; wrong.push(`${called(one)}: ${error.message}`); }
   }
   await show(await (await ask(`photographs/${photo.id}`)).json(), false);
   if (wrong.length) throw new Error(`${all.length - wrong.length} of ${all.length} are done. ${wrong[0]}`);
@@ -312,6 +312,10 @@ $("in").onclick = () => zoomBy(1.6); $("out").onclick = () => zoomBy(1 / 1.6); $
 const SAYS = { level: value => value === 0 ? "none" : `${2 ** value}×${2 ** value}`, levels: value => `${2 ** value}×${2 ** value}`, threshold: value => `${Number((10 ** value).toPrecision(2))} %` };
 for (const slider of document.querySelectorAll(".slider input")) {
   const tell = () => { slider.parentElement.querySelector("output").textContent = (SAYS[slider.id] ?? String)(Number(slider.value)); };
+  if (["sensitivity", "grain", "brush"].includes(slider.id)) {
+    slider.value = sessionStorage[slider.id] ?? slider.value;
+    slider.addEventListener("input", () => { sessionStorage[slider.id] = slider.value; });
+  }
   slider.addEventListener("input", tell); tell();
 }
 $("level").addEventListener("input", () => {
@@ -421,7 +425,7 @@ addEventListener("keydown", event => {
   event.preventDefault();
 });
 addEventListener("keyup", event => { if (event.code === "Space") space = false; });
-new ResizeObserver(draw).observe(canvas);
+new ResizeObserver(() => { if (photo && fitted === viewed()) fit(); else draw(); }).observe(canvas);
 // What was said last is about what was done last.
 for (const kind of ["click", "input"]) $("tools").addEventListener(kind, event => { if (event.target.closest("button, summary, input, select") && !busy()) say(""); }, true);
 
