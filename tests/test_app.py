@@ -595,11 +595,24 @@ def test_a_page_finds_its_own_after_its_server_was_killed(models, tmp_path, monk
             assert other.undoable == (0, 0)
     (folder,) = tmp_path.iterdir()
     next(folder.glob("*.safetensors")).write_bytes(b"")
-    monkeypatch.setattr("rgflow.app.sessions.REMEMBERED_SECONDS", -1)
-    store = opened("fourth", "third")
+    store = opened("fourth", "guessed,third")
     with store.using("me") as work:
-        assert work.undoable == (0, 0)
-    store.disconnect("me")
+        assert 0 < len(seen(work)) < len(found)  # without the states of that image
+        work.sample([6], 0.8)
+        expected = seen(work)
+    monkeypatch.setattr("rgflow.app.sessions.MAX_SESSIONS", 1)
+    store.connect("you", "another")
+    with store.using("you"):
+        pass
+    with store.using("me") as again:
+        assert again is not work  # but read again
+        assert seen(again) == expected
+    for path in tmp_path.rglob("*.safetensors"):
+        path.write_bytes(b"")
+    with opened("fifth", "fourth").using("me") as other:  # no state can be read
+        assert other.undoable == (0, 0)
+    monkeypatch.setattr("rgflow.app.sessions.KEPT_SECONDS", -1)
+    opened("sixth")
     assert not list(tmp_path.iterdir())
 
 

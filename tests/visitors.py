@@ -336,7 +336,7 @@ class Visitor:
         """Check that nothing went wrong, and that nothing was asked of anybody else."""
         assert not self.messages, self.messages
         assert not self.answers, self.answers
-        inside = (self.address, f"ws{self.address[4:]}", "data:", "blob:")
+        inside = (self.address, f"{self.root}/health", "data:", "blob:")
         outside = [url for url in self.requests if not url.startswith(inside)]
         assert not outside, outside
         assert any(url.startswith(self.address) for url in self.requests)

@@ -171,4 +171,4 @@ def _opened(folder: Path) -> float:
 
 def _size(folder: Path) -> int:
     """Bytes of the files in a folder."""
-    return sum(one.stat().st_size for one in folder.iterdir())
+    return sum(one.stat().st_size for one in folder.iterdir() if one.name[0] != ".")

@@ -48,7 +48,7 @@ class LatentImage:
     latents: Latents
     caption: str
     edited: str = ""
-    key: str = field(default_factory=partial(secrets.token_hex, 8), init=False)
+    key: str = field(default_factory=partial(secrets.token_hex, 8))
 
 
 @dataclass(eq=False)

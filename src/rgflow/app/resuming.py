@@ -3,6 +3,9 @@
 The folder of a page has a file for every image and, written last, `states.json`.
 """
 
+import math
+from base64 import b64decode
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +13,7 @@ import numpy as np
 
 from rgflow import tensors
 from rgflow.app.models import LatentImage, ModelStore
+from rgflow.app.views import packed
 from rgflow.app.workspace import State, Workspace
 from rgflow.files import write_json
 from rgflow.latents import Address, Latents
@@ -22,12 +26,12 @@ STATES, IMAGE = "states.json", ".safetensors"
 
 @dataclass(frozen=True)
 class KeptState:
-    """A `State`: its model by name, images by their keys, and the numbers of pixels to repair.
+    """A `State`: its model by name, images by their keys, and the mask as bits in base64.
     `images`: of the current image, the second and the first, the samples and the completions."""
 
     model: str
     images: list[list[str]]
-    mask: list[int]
+    mask: str
     shares: tuple[float, ...]
     chosen: tuple[Address, ...]
 
@@ -55,13 +59,13 @@ def keep(work: Workspace, folder: Path) -> None:
         KeptState(
             one.opened.name,
             [[image.key for image in group] for group in one.images],
-            np.flatnonzero(one.mask).tolist(),
+            packed(np.packbits(one.mask)),
             one.shares,
             one.chosen,
         )
         for one in states
     ]
-    write_json(folder / STATES, Kept(now, kept))
+    write_json(folder / STATES, Kept(now, kept), indent=None)
     for key in there.keys() - images.keys():
         there[key].unlink(missing_ok=True)
 
@@ -76,16 +80,19 @@ def resumed(folder: Path, models: ModelStore) -> Workspace | None:
         for key in (key for group in kept.images for key in group if key not in found):
             values, words = tensors.load(folder / f"{key}{IMAGE}", sealed=True)
             z = Latents.from_flat(values["latents"], opened.flow.lattice, channels)
-            found[key] = LatentImage(values["pixels"], z, words["caption"], words["edited"])
+            found[key] = LatentImage(values["pixels"], z, words["caption"], words["edited"], key)
         images = (tuple(found[key] for key in group) for group in kept.images)
         (image,), second, first, samples, completions = images
-        mask = np.zeros(size, dtype=bool)
-        mask.flat[kept.mask] = True
+        bits = np.frombuffer(b64decode(kept.mask), dtype=np.uint8)
+        mask = np.unpackbits(bits, count=math.prod(size)).astype(bool).reshape(size)
         two, one = (group[0] if group else None for group in (second, first))
         return State(opened, image, mask, samples, two, one, kept.shares, kept.chosen, completions)
 
-    try:
+    states, now = list[State](), 0
+    with suppress(OSError, ValueError):
         kept = instance(Kept, read_json(folder / STATES, "the states of a page"))
-        return Workspace.of([state(one) for one in kept.states], kept.now)
-    except (OSError, ValueError, LookupError):
-        return None
+        for number, one in enumerate(kept.states):
+            with suppress(OSError, ValueError, LookupError):  # as its model isn't there any more
+                states.append(state(one))
+                now += number < kept.now
+    return Workspace.of(states, min(now, len(states) - 1)) if states else None

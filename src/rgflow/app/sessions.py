@@ -1,6 +1,7 @@
 """The workspace of every open page."""
 
 import hashlib
+import os
 import shutil
 import time
 from collections import OrderedDict
@@ -17,8 +18,8 @@ from rgflow.app.workspace import Workspace
 MAX_SESSIONS = 256
 """Workspaces kept at a time, for memory; the one that is idle longest is dropped first."""
 REMEMBERED_SECONDS, KEPT_SECONDS = 600, 86400
-"""How long a closed page is remembered, as its connection may only have dropped; and one that was
-open when the server was killed."""
+"""How long a closed page is remembered, as its connection may only have dropped, and how long its
+folder is."""
 
 
 class FairLock:
@@ -84,25 +85,24 @@ class SessionStore:
         self.computing = FairLock()
         self._sessions: OrderedDict[str, Session] = OrderedDict()
         self._lock = Lock()  # held for moments only, as every event needs it
-        for old in folder.iterdir() if folder and folder.is_dir() else ():
-            if old.stat().st_mtime < time.time() - KEPT_SECONDS:
-                shutil.rmtree(old, ignore_errors=True)
+        self._sweep()
 
     @contextmanager
     def using(self, key: str) -> Iterator[Workspace]:
         """The workspace of a connection, locked, and nothing else computing; new at first use."""
         session = self.session(key)
-        with session.lock, self.computing:
-            if session.work is None and (folder := self._of(session.page)):
-                session.work = resumed(folder, self.models)
-            if session.work is None:
-                session.work = Workspace(self.models.open(self.models.first))
-            yield session.work
+        with session.lock:
+            with self.computing:
+                work, folder = session.work, self._of(session.page)
+                if folder and work is None:
+                    work = resumed(folder, self.models)
+                session.work = work = work or Workspace(self.models.open(self.models.first))
+                yield work
             folder = self._of(session.page)  # another page may have taken it over
-            if folder and session.work.revision != session.kept:
+            if folder and work.revision != session.kept:
                 with suppress(OSError):  # it is a copy, for when the server is killed
-                    keep(session.work, folder)
-                    session.kept = session.work.revision
+                    keep(work, folder)
+                    session.kept = work.revision
 
     def _of(self, page: str) -> Path | None:
         """The folder of a page."""
@@ -110,18 +110,18 @@ class SessionStore:
         return self._folder / name if self._folder and page else None
 
     def connect(self, key: str, page: str, before: str = "") -> None:
-        """Note that a page was opened, by a name that nobody can guess. If it replaces another in
-        the same tab, of the name `before`, it takes over the workspace, and a repair ends.
+        """Note that a page was opened, by a name that nobody can guess. If it replaces others in
+        the same tab, whose names are in `before`, it takes over the workspace, and a repair ends.
         """
+        names = [one for one in before.split(",")[:4] if one]
         with self._lock:
-            known = [k for k, one in self._sessions.items() if before and one.page == before]
-            for other in known:
+            for other in [k for k, one in self._sessions.items() if one.page in names]:
                 self._sessions[key] = self._sessions.pop(other)
+            for old in filter(None, map(self._of, names)):
+                with suppress(OSError):  # it has none
+                    old.rename(str(self._of(page)))
         self.stop(key)
         self.session(key).page = page
-        if (old := self._of(before)) and (new := self._of(page)):
-            with suppress(OSError):  # it has none
-                old.rename(new)
 
     def session(self, key: str) -> Session:
         """The session of a connection, new at first use."""
@@ -136,10 +136,31 @@ class SessionStore:
         """Drop expired sessions and, if there are too many, those idle longest."""
         now = time.monotonic()
         gone = [key for key, one in self._sessions.items() if one.expires and one.expires < now]
-        for key in [*gone, *list(self._sessions)[: max(0, len(self._sessions) - MAX_SESSIONS)]]:
-            session = self._sessions.pop(key, None)
-            if session and (folder := self._of(session.page)):
-                shutil.rmtree(folder, ignore_errors=True)
+        for key in gone:
+            self._sessions.pop(key)
+        held = [key for key, one in self._sessions.items() if one.work or not one.page]
+        for key in held[: max(0, len(held) - MAX_SESSIONS)]:
+            if self._of(self._sessions[key].page):
+                self._sessions[key].work = None  # it is on the disk
+            else:
+                self._sessions.pop(key)
+
+    def _sweep(self) -> None:
+        """Delete the folders of pages that weren't open for a day; once an hour."""
+        if not self._folder:
+            return
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self._lock:
+            used = {self._of(one.page) for one in self._sessions.values() if one.expires is None}
+        for folder in self._folder.iterdir():
+            with suppress(OSError):
+                if folder in used:
+                    os.utime(folder)
+                elif folder.stat().st_mtime < time.time() - KEPT_SECONDS:
+                    shutil.rmtree(folder)
+        later = Timer(3600, self._sweep)
+        later.daemon = True
+        later.start()
 
     def stop(self, key: str) -> None:
         """Stop the repair of a session, if one is running, without waiting for the lock."""
@@ -159,13 +180,6 @@ class SessionStore:
         with self._lock:
             if key in self._sessions:
                 self._sessions[key].expires = time.monotonic() + REMEMBERED_SECONDS
-            self._drop()
-        later = Timer(REMEMBERED_SECONDS + 1, self._dropped)
-        later.daemon = True
-        later.start()
-
-    def _dropped(self) -> None:
-        with self._lock:
             self._drop()
 
     def __len__(self) -> int:

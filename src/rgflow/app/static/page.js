@@ -8,22 +8,26 @@ const begin = () => {
 if (document.body) begin(); else addEventListener("DOMContentLoaded", begin);
 // Help and waiting: what the page does without the server.
 window.rgflow = {
-  // The page by name, and the one before it in this tab, whose work is gone on with.
+  // The page by name, and those before it in this tab, whose work is gone on with.
   name: crypto.getRandomValues(new Uint32Array(4)).join("-"), before: sessionStorage.rgflow || "",
   async watch() {  // the server, which may end, or be killed and started again
     const rest = () => new Promise((resolve) => setTimeout(resolve, 2000));
-    const began = () => fetch("../health").then(async (answer) => answer.ok && (await answer.json()).started, () => false);
+    const began = () => fetch("../health").then(async (answer) => answer.ok && (await answer.json()).started).catch(() => false);
     const first = await began();
-    do await rest(); while (await began() === first && !this.ended);
+    for (let missed = 0; missed < 2 && !this.ended;) {   // one may be missed on the way
+      await rest();
+      const now = await began();
+      missed = now === first ? 0 : missed + (now ? 2 : 1);
+    }
     clearInterval(this.ticking);
-    document.getElementById("doing").textContent = "The server has stopped. This page continues as soon as it is back.";
+    document.getElementById("doing")?.replaceChildren("The server has stopped. This page continues as soon as it is back.");
     while (!await began()) await rest();
     location.reload();
   },
   // What is under way, in words, for whoever waits longer than half a second.
-  waiting: 0, ticking: 0,
+  waiting: [], ticking: 0,
   busy(words) {
-    this.waiting++; clearInterval(this.ticking); document.body.dataset.doing = words;
+    this.waiting.push(words); clearInterval(this.ticking); document.body.dataset.doing = this.waiting.join();
     const start = performance.now(), place = document.getElementById("doing");
     this.ticking = setInterval(() => {
       const seconds = Math.round((performance.now() - start) / 1000);
@@ -31,14 +35,14 @@ window.rgflow = {
     }, 500);
   },
   rest() {
-    if (--this.waiting > 0) return;
-    this.waiting = 0; clearInterval(this.ticking); document.getElementById("doing").textContent = document.body.dataset.doing = "";
+    this.waiting.shift(); document.body.dataset.doing = this.waiting.join();
+    if (!this.waiting.length) { clearInterval(this.ticking); document.getElementById("doing").textContent = ""; }
   },
   // One sentence of help for whatever the pointer or the keyboard is at, shown below the image.
   help: {
     "status": "What the image is, and its bits per dimension: the lower, the more typical it is for the model.",
     "model": "The model of this page. Choose another one, or type the folder of a run.",
-    "own": "Open a picture of your own, up to 10 MB; its centre becomes the current image. The machine that serves this page deletes it ten minutes after you close the page.",
+    "own": "Open a picture of your own, up to 10 MB; its centre becomes the current image. The machine that serves this page deletes it after a day without use.",
     "save-image": "Save the current image, with a square of 8×8 pixels for every pixel.",
     "save-latents": "Save the latents of the image, for use in Python: flow.decode(Latents.load(file)).",
     "strip": "The image from coarse to fine, as each level of the model sees it.",
@@ -57,10 +61,10 @@ window.rgflow = {
 };
 window.rgflow.watch();
 // The server has answered for the first time: from now on the page has a stream that stays open.
-window.rgflow.connected = new Promise((resolve) => { window.rgflow.connect = resolve; });
+window.rgflow.connected = new Promise((resolve) => { window.rgflow.connect = () => { window.rgflow.before = ""; resolve(); }; });
 // What is left behind is found again by a page in its place, but not by a copy of the tab.
 delete sessionStorage.rgflow;
-addEventListener("pagehide", () => { sessionStorage.rgflow = window.rgflow.name; });
+addEventListener("pagehide", () => { sessionStorage.rgflow = [window.rgflow.name, window.rgflow.before].join().slice(0, 200); });
 addEventListener("pageshow", () => { delete sessionStorage.rgflow; });
 for (const kind of ["mouseover", "focusin"])
   document.addEventListener(kind, (event) => window.rgflow.explain(event.target));

@@ -174,16 +174,17 @@ async function show(found, listed = true) {
   $("compare").textContent = photo.before ? `Beside ${photo.before}` : "Before and after";
   $("formats").hidden = !photo.lossy;
   document.body.dataset.photo = sessionStorage.photo = photo.id;
-  if (listed) await list();   // which may make the room for the picture smaller
   for (const kind of ["lossy", "lossless"]) for (const one of document.querySelectorAll("." + kind)) one.textContent = photo[kind];
   if (views.has(photo.id)) [scale, x0, y0] = views.get(photo.id); else fit();
   remark(); learnt();
+  if (listed) await list();
 }
 
 const called = one => one.before ? `${one.name}, enlarged` : one.name;
 let open = [];
 async function list() {
-  open = await (await ask("photographs/open")).json();
+  open = await (await ask("photographs/open", { signal: null })).json();
+  const focus = $("strip").contains(document.activeElement) && document.activeElement.dataset.id;
   $("strip").replaceChildren(...open.map(one => {
     const item = document.createElement("li"), button = document.createElement("button"), image = document.createElement("img"), words = document.createElement("span"), close = document.createElement("button");
     image.src = `photographs/${one.id}/small?version=${one.version}`; image.alt = ""; words.textContent = called(one);
@@ -193,6 +194,7 @@ async function list() {
     item.append(button, close);
     return item;
   }));
+  if (focus !== false) ($("strip").querySelector(`[data-id="${focus}"]`) ?? $("strip").querySelector("[aria-current]"))?.focus();
   const strip = $("strip"), now = strip.querySelector("[aria-current]")?.parentElement;
   if (now) strip.scrollLeft = now.offsetLeft - strip.offsetLeft - (strip.clientWidth - now.offsetWidth) / 2;   // scrollIntoView would move where Tab begins
 }
@@ -220,7 +222,7 @@ const megabytes = bytes => bytes < 1e5 ? `${Math.max(Math.round(bytes / 1e3), 1)
 
 const upload = files => doing(`Opening ${files.length === 1 ? files[0].name : count(files.length, "picture")}…`, async () => {
   const wrong = [];
-  let found = null;
+  let found = null, stopped = null;
   for (const [number, file] of files.entries()) {
     if (files.length > 1) say(`Opening ${file.name}, ${number + 1} of ${files.length}…`);
     try {
@@ -228,11 +230,12 @@ const upload = files => doing(`Opening ${files.length === 1 ? files[0].name : co
       const body = new FormData(); body.append("file", file);
       found = await (await ask("photographs", { method: "POST", body })).json();
     } catch (error) {
-      if (error instanceof Stopped || error instanceof Lost) throw error;
+      if (error instanceof Stopped || error instanceof Lost) { stopped = error; break; }
       wrong.push(error.message);
     }
   }
   if (found) await show(found);
+  if (stopped) throw stopped;
   if (wrong.length) throw new Error(`${found ? `${count(files.length - wrong.length, "picture")} opened. ` : ""}${wrong.length > 1 ? `${wrong.length} files weren't, the first as this: ` : ""}${wrong[0]}`);
   say(`${files.length === 1 ? `${found.name} is open` : `${files.length} pictures were opened`}${found.notes ? `: ${found.notes}` : ""}. Mark the damage, or press Find damage.`);
 }, true);
