@@ -130,10 +130,7 @@ class Task:
     turn: tuple[int, int] = (0, 1)
 
     def computed(
-        self,
-        function: Callable[..., Any],
-        *arguments: Any,
-        **callbacks: Callable[..., None],
+        self, function: Callable[..., Any], *arguments: Any, **callbacks: Callable[..., None]
     ) -> Any:
         """What a function of the flow returns, by a helper if there are some."""
         if self.helpers:

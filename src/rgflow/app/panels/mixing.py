@@ -10,14 +10,7 @@ from torch import Tensor
 from rgflow.analysis.mixing import every_threshold, mix
 from rgflow.app import views
 from rgflow.app.models import LatentImage
-from rgflow.app.page import (
-    MAX_LEVELS,
-    Page,
-    level_sliders,
-    level_updates,
-    seed_field,
-    seed_from,
-)
+from rgflow.app.page import MAX_LEVELS, Page, level_sliders, level_updates, seed_field, seed_from
 from rgflow.app.panel import Panel
 from rgflow.app.workspace import SAMPLE_TEMPERATURE, Workspace
 from rgflow.figures import to_bytes
