@@ -341,6 +341,19 @@ def test_a_direction_is_found_within_its_levels(z):
     assert smile.vector[2, 8, 4, 2].item() > 0.5
 
 
+def test_directions_of_few_images_are_fitted_in_their_span(z, monkeypatch):
+    few = z.select(slice(0, 200))
+    number = few[2, 8, 4, 2].numpy() + few[0, 1, 2, 0].numpy()
+    every = [label("size", number), label("large", number > 0, "binary")]
+    fast = [directions(few, one)[0] for one in every]
+    monkeypatch.setattr(np.linalg, "qr", lambda x: (np.eye(len(x), dtype=x.dtype),))
+    for one, found in zip(every, fast, strict=True):
+        (slow,) = directions(few.map(torch.clone), one)  # of all 768 latents
+        assert torch.allclose(found.vector.flat(), slow.vector.flat(), atol=2e-3)
+        assert found.penalty == slow.penalty
+        assert found.score == pytest.approx(slow.score, abs=5e-3)  # the solver stops early
+
+
 def test_an_angle_has_two_directions(z):
     x, y = z[2, 8, 4, 2].numpy(), z[2, 0, 12, 1].numpy()
     angle = np.rad2deg(np.arctan2(y, x)) / 2 % 180

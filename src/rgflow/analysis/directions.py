@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import (
     GridSearchCV,
@@ -85,8 +87,8 @@ def directions(
     check_labels(z, [label])
     levels = tuple(range(z.lattice.levels)) if levels is None else tuple(levels)
     check_levels(z.lattice, levels)
-    inside = np.isin(level_of(z), levels) & reaching(z, label.box)
-    x, binary, ones = columns(z)[:, inside], label.kind == "binary", label.values.sum()
+    inside, x, basis = _inputs(z, levels, label.box)
+    binary, ones = label.kind == "binary", label.values.sum()
     if not label.common:
         raise ValueError(
             f"Expected at least {MIN_IMAGES} images with and {MIN_IMAGES} without {label.name!r}; "
@@ -110,7 +112,7 @@ def directions(
     found = []
     for t, name in enumerate(("cosine", "sine") if label.kind == "angle" else ("",)):
         search.fit(x[train], label.targets[train, t])
-        weights = search.best_estimator_.coef_.ravel()
+        weights = basis @ search.best_estimator_.coef_.ravel()
         vector = np.zeros(inside.shape)
         vector[inside] = weights / max(float(np.linalg.norm(weights)), 1e-12)
         image = torch.from_numpy(vector).view(1, *z.image().shape[1:]).to(z.levels[0])
@@ -129,3 +131,17 @@ def directions(
             )
         )
     return tuple(found)
+
+
+@lru_cache(maxsize=1)
+def _inputs(
+    z: Latents, levels: tuple[int, ...], box: Box | None
+) -> tuple[NDArray[np.bool_], NDArray[np.float32], NDArray[np.float32]]:
+    """Which latents may move, [D]; the images in a basis of their span, [N, d]; and the basis,
+    [those, d]: the weights of a regression with a penalty on their squares lie in that span."""
+    inside = np.isin(level_of(z), levels) & reaching(z, box)
+    x = columns(z)[:, inside]
+    if x.shape[1] <= len(x):
+        return inside, x, np.eye(x.shape[1], dtype=x.dtype)
+    basis = np.linalg.qr(x.T)[0]
+    return inside, x @ basis, basis
