@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -21,14 +22,17 @@ from unittest.mock import patch
 import numpy as np
 import torch
 from steps import write
+from torch import Tensor
 
 from rgflow import load_flow
+from rgflow.bijectors.base import Context
 from rgflow.data import wallpapers
 from rgflow.data.decoding import open_picture
 from rgflow.data.images import Pixels
 from rgflow.flow import Flow
 from rgflow.photographs import adapting
 from rgflow.photographs.restoring import restore
+from rgflow.photographs.surroundings import Surroundings, reach
 from rgflow.training.run import git_state
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
@@ -37,22 +41,12 @@ from reproducing.measures.pictures import DAMAGES, psnr
 EDGE, STEPS = 256, 800
 """Edge of the crops, and steps of 128 windows."""
 KINDS = ("scratches", "dead pixels, 5 %")
-CHANGES: dict[str, dict[str, Any]] = {
-    "as it is": {},
-    "a third of the rate": {"RATE": 1e-4},
-    "three times the rate": {"RATE": 1e-3},
-    "batches of 32": {"BATCH": 32},
-    "batches of 512": {"BATCH": 512},
-    "the last layer alone": {"weights": "last"},
-    "the first layer alone": {"weights": "first"},
-    "biases alone": {"weights": "bias"},
-    "no average of the weights": {"AVERAGE": 0.0},
-}
-"""Constants that are replaced, and `weights`: a part of the names of those that learn."""
+REPLAYED, RANK = 8, 8
+"""Photographs that are learned beside the one in hand, and the rank of changes."""
 
 
-class Some(adapting.Learner):
-    """A learner that trains only some of its weights."""
+class Only(adapting.Learner):
+    """A learner that trains only those weights whose names hold `part`."""
 
     part = ""
 
@@ -66,21 +60,75 @@ class Some(adapting.Learner):
         self._adam.param_groups[0]["params"] = self._weights
 
 
+class LowRank(adapting.Learner):
+    """A learner whose matrices differ from what they were by matrices of rank `RANK`."""
+
+    def __init__(self, *of: Any) -> None:
+        super().__init__(*of)
+        self._begun = [weight.detach().clone() for weight in self._weights]
+
+    def step(self, levels: Tensor, context: Context) -> None:
+        super().step(levels, context)
+        for weight, begun in zip(self._weights, self._begun, strict=True):
+            if weight.ndim == 2:
+                left, values, right = torch.svd_lowrank(weight.detach() - begun, RANK)
+                weight.detach().copy_(begun + left * values @ right.T)
+
+
+class Hard(adapting.Learner):
+    """A learner that learns the half of every batch that it predicts worst."""
+
+    def step(self, levels: Tensor, context: Context) -> None:
+        with torch.no_grad():
+            found = self.map.level_log_prob(levels, context)
+        which = found.topk(len(levels) // 2, largest=False).indices
+        super().step(levels[which], context.rows(which))
+
+
+def replayed(of: Any, *rest: Any) -> Iterator[tuple[adapting.Source, bool]]:
+    """As `adapting._damaged`, and as many windows again of photographs for training."""
+    found = [*DAMAGED(of, *rest)]
+    yield from found
+    layer, share = of.steps[0].cellwise[0], sum(one.share for one, held in found if not held)
+    margin = reach([layer])
+    sites = torch.cartesian_prod(*[torch.arange(margin, EDGE - margin)] * 2)
+    for pixels in crops("train")[:REPLAYED]:
+        around = Surroundings(torch.from_numpy(pixels), margin)
+        yield adapting.Source(layer, around, sites, share=share / REPLAYED), False
+
+
+DAMAGED = adapting._damaged
+CHANGES: dict[str, dict[str, Any]] = {
+    "as it is": {},
+    "a third of the rate": {"RATE": 1e-4},
+    "three times the rate": {"RATE": 1e-3},
+    "batches of 32": {"BATCH": 32},
+    "batches of 512": {"BATCH": 512},
+    "the last layer alone": {"Learner": type("Last", (Only,), {"part": "last"})},
+    "the first layer alone": {"Learner": type("First", (Only,), {"part": "first"})},
+    "biases alone": {"Learner": type("Biases", (Only,), {"part": "bias"})},
+    "changes of rank 8": {"Learner": LowRank},
+    "the harder half of every batch": {"Learner": Hard},
+    "half of the windows from photographs for training": {"_damaged": replayed},
+    "no average of the weights": {"AVERAGE": 0.0},
+}
+"""What takes the place of what in `adapting`."""
+
+
 @contextmanager
 def changed(change: dict[str, Any], steps: int) -> Iterator[int]:
     """Settings as `CHANGES` has them; gives the number of steps for as many windows."""
-    constants = {name: value for name, value in change.items() if name != "weights"}
-    learner = type("Learner", (Some,), {"part": change.get("weights", "")})
-    with patch.multiple(adapting, Learner=learner, **constants):
+    with patch.multiple(adapting, **change):
         yield steps * 128 // change.get("BATCH", 128)
 
 
-def crops() -> list[Pixels]:
-    """The middles of the photographs for validation, uint8 [3, EDGE, EDGE]."""
+@cache
+def crops(split: str = "validation") -> list[Pixels]:
+    """The middles of the photographs of a split, uint8 [3, EDGE, EDGE]."""
     paths = [wallpapers.ROOT / name for of in wallpapers.FILES.values() for name in of]
     found = []
     for number, path in enumerate(paths):
-        if wallpapers.HELD_OUT.get(number % 8) == "validation":
+        if wallpapers.HELD_OUT.get(number % 8, "train") == split:
             image = open_picture(path).convert("RGB")
             small = np.asarray(image.reduce(-(-min(image.size) // wallpapers.MAX_SHORTER_SIDE)))
             i, j = ((size - EDGE) // 2 for size in small.shape[:2])
