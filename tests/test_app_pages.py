@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import re
 import signal
 import time
 import urllib.parse
@@ -269,7 +268,7 @@ def test_a_page_goes_on_when_its_server_is_back(killed, browser, pictures, tmp_p
         seen = me.pixels
         if killed:
             os.kill(int(process_of(first).name), signal.SIGKILL)
-    words = re.compile("Attempting reconnection|as soon as it is back")  # Gradio's words or ours
+    words = "as soon as it is back"
     me.page.get_by_text(words).wait_for()
     me.shoot(f"lost-{killed}")
     with serving(tmp_path, port=port, before=FAST_SETTINGS):
