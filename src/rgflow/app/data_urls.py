@@ -10,9 +10,6 @@ from PIL import Image
 from rgflow.cells import Mask
 from rgflow.data.opening import picture_file
 
-MARK = (255, 60, 40, 255)
-"""Red, green, blue and opacity of what is marked."""
-
 
 def png(pixels: NDArray[np.uint8]) -> bytes:
     """A PNG file, compressed quickly, of [H, W], or [H, W, C] with 1, 3 or 4 channels."""
@@ -30,7 +27,7 @@ def png_url(pixels: NDArray[np.uint8]) -> str:
 def mask_url(mask: Mask) -> str:
     """The data URL of a mask [H, W], as a picture that is transparent elsewhere."""
     values = np.zeros((*mask.shape, 4), dtype=np.uint8)
-    values[mask] = MARK
+    values[mask] = 255
     return png_url(values)
 
 

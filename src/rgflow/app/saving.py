@@ -3,7 +3,6 @@ came in, and of all in one archive."""
 
 import io
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from itertools import chain, count
 from pathlib import Path
@@ -15,7 +14,7 @@ from PIL import Image, JpegImagePlugin
 from rgflow.app.project import Lossy, Photo, smaller
 from rgflow.data.opening import picture_file
 from rgflow.figures.panels import beside, framed, stacked, titled
-from rgflow.photographs.pictures import image_of, is_lossless_webp, named, write
+from rgflow.photographs.pictures import encoded, image_of, is_lossless_webp, named
 
 ENDINGS = {"JPEG": "jpg", "WEBP": "webp", "AVIF": "avif"}
 """Formats that may lose something, and how the names of their files end."""
@@ -51,16 +50,15 @@ def lossy(content: BinaryIO) -> Lossy | None:
 def saved(image: Image.Image, like: Lossy | None) -> tuple[bytes, str]:
     """A picture file with its EXIF, colour profile and resolution, and how its name ends.
 
-    Without `like` it is written without loss, by `rgflow.photographs.pictures.write`.
+    Without `like` it is without loss.
     """
     if like:
         content, info = io.BytesIO(), image.info
         kept = {name: info[name] for name in ("exif", "icc_profile", "dpi") if name in info}
         image.save(content, like.kind, **like.options, **kept)
         return content.getvalue(), ENDINGS[like.kind]
-    with tempfile.TemporaryDirectory() as folder:
-        path = write(image, named(image, Path(folder) / "picture.png"))
-        return path.read_bytes(), path.suffix[1:]
+    path = named(image, Path("picture.png"))
+    return encoded(image, path), path.suffix[1:]
 
 
 def exported(photo: Photo, *, like: bool) -> tuple[str, bytes]:
