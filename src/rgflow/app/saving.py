@@ -63,9 +63,11 @@ def saved(image: Image.Image, like: Lossy | None) -> tuple[bytes, str]:
 
 def exported(photo: Photo, *, like: bool) -> tuple[str, bytes]:
     """The name and the content of a file of a picture as it is now, as for `saved`."""
-    image = photo.picture().replaced(photo.now, photo.load().changed)
+    changed, made = photo.load().changed, photo.about.made
+    image = photo.picture().replaced(photo.now, changed)
     content, ending = saved(image, photo.about.lossy if like else None)
-    return f"{Path(photo.about.name).stem}-{photo.about.made}.{ending}", content
+    end = f"-{made}" if changed.any() or made != "repaired" else ""
+    return f"{Path(photo.about.name).stem}{end}.{ending}", content
 
 
 def archived(photos: Sequence[Photo], *, like: bool) -> Iterator[bytes]:

@@ -121,7 +121,7 @@ def _ways(shifts: list[tuple[int, int]]) -> Iterator[tuple[str, tuple[int, int]]
     for down, across in shifts:
         ways = [(across, "right" if across > 0 else "left"), (down, "down" if down > 0 else "up")]
         moved = " and ".join(f"{abs(by)} pixel{'s'[: abs(by) - 1]} {way}" for by, way in ways if by)
-        yield "blended" + (f", from {moved}" if moved else ""), (down, across)
+        yield "blended" + (f", from {moved} of the place" if moved else ""), (down, across)
 
 
 def _blended(pixels: Pixels, hole: Mask, down: int, across: int) -> Pixels:

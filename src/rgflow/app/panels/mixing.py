@@ -44,7 +44,7 @@ class Mix(Panel):
             use = gr.Button("Take the current", size="sm", min_width=80, elem_id="use-second")
             swap = gr.Button("Swap", size="sm", min_width=60, elem_id="swap")
         second = page.sheet("Second image and mixtures", elem_id="mixtures")
-        gr.Markdown("Share of the second image at each level:")
+        gr.Markdown("Share λ of the second image at each level:")
         with gr.Row():
             sliders = level_sliders("share", minimum=0, maximum=1, value=0, step=0.05)
         revision = gr.Number(0, precision=0, visible="hidden")

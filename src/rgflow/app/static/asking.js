@@ -5,8 +5,14 @@ const say = (text, wrong = false) => { $("said").textContent = text; $("said").c
 const BAR_AFTER = 500, GUESS_AFTER = 1000;   // milliseconds until the bar is shown, and the time that is left
 
 class Stopped extends Error {}
-const LOST = "The connection was lost: what was done before is kept; do this again.";
 class Lost extends Error {}   // the server doesn't answer
+async function comeback(text, words) {   // unless something else is said by then
+  for (let back = false; $("said").textContent === text && !back;) {
+    await new Promise(rest => setTimeout(rest, 1000));
+    back = await fetch("health").then(answer => answer.ok, () => false);
+    if (back && $("said").textContent === text) say(`The server is back. ${words} That was cut off: do it again.`);
+  }
+}
 
 let job = null;   // what is under way
 const busy = () => Boolean(job);
@@ -63,7 +69,10 @@ async function doing(words, work, patient = false) {   // patient: it is done la
   document.body.dataset.busy = "true";
   for (const one of document.querySelectorAll("#tools button")) if (one.id !== "open") one.disabled = true;
   say(words);
-  try { await sent; await work(); } catch (error) { say(error.message, !(error instanceof Stopped)); }
+  try { await sent; await work(); } catch (error) {
+    say(error instanceof Lost ? `${words} The server doesn't answer: what was done before is kept.` : error.message, !(error instanceof Stopped));
+    if (error instanceof Lost) comeback($("said").textContent, words);
+  }
   mine.end();
   document.body.dataset.busy = "false";
   for (const one of document.querySelectorAll("#tools button")) one.disabled = !photo && !one.closest("#opening");
@@ -81,8 +90,8 @@ async function working(what, region, onLine = () => {}, of = photo) {
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {
-    const { value, done } = await reader.read().catch(error => { throw error.name === "AbortError" ? new Stopped("Stopped.") : new Lost(LOST); });
-    if (done) throw new Lost(LOST);
+    const { value, done } = await reader.read().catch(error => { throw error.name === "AbortError" ? new Stopped("Stopped.") : new Lost(); });
+    if (done) throw new Lost();
     const lines = (rest + value).split("\n"); rest = lines.pop();
     for (const line of lines.map(one => JSON.parse(one))) {
       if (line.progress !== undefined) mine.at(line.progress);

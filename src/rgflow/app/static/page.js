@@ -19,7 +19,7 @@ window.rgflow = {
       const now = await began();
       missed = now === first ? 0 : missed + (now ? 2 : 1);
     }
-    clearInterval(this.ticking);
+    clearInterval(this.ticking); document.body.dataset.lost = true;
     document.getElementById("doing")?.replaceChildren("The server has stopped. This page continues as soon as it is back.");
     while (!await began()) await rest();
     location.reload();

@@ -90,7 +90,7 @@ function paintAll() {
   }
   edge = veil && edgeOf(veil);
   $("divider").style.left = `${split * 100}%`; $("divider").setAttribute("aria-valuenow", Math.round(100 * split));
-  $("where").textContent = `${photo.name}, ${photo.width}×${photo.height}, ${(100 * scale).toFixed(0)} %`;
+  $("where").textContent = `${called(photo)}, ${photo.width}×${photo.height}, ${(100 * scale).toFixed(0)} %`;
   outline();
 }
 
@@ -201,7 +201,7 @@ async function list() {
 
 const choose = id => doing("Opening it…", async () => {
   await show(await (await ask(`photographs/${id}`)).json());
-  say(`${photo.name} is shown${done ? `, with ${count(done, "step")} to undo` : ""}.`);
+  say(`${called(photo)} is shown${done ? `, with ${count(done, "step")} to undo` : ""}.`);
 });
 
 const shut = one => {
@@ -230,7 +230,7 @@ const upload = files => doing(`Opening ${files.length === 1 ? files[0].name : co
       const body = new FormData(); body.append("file", file);
       found = await (await ask("photographs", { method: "POST", body })).json();
     } catch (error) {
-      if (error instanceof Stopped || error instanceof Lost) { stopped = error; break; }
+      if (error instanceof Stopped || error instanceof Lost) { stopped = error instanceof Lost ? error : new Stopped(`Stopped: ${number} of ${files.length} were read.`); break; }
       wrong.push(error.message);
     }
   }

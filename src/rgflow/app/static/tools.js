@@ -24,6 +24,8 @@ $("repair").onclick = () => doing("Repairing…", async () => {
   } catch (error) { remark(); throw error; }
 });
 
+$("grain").addEventListener("change", () => { if (!busy()) say("The next repair has this grain; to change one, undo it and repair again."); });
+
 // What is found is a map of probabilities, so that the slider shows at once what it changes.
 let searched = null;   // the last search: {id, maps: [{data, left, top}], step: what it marked, if anything}
 function found({ data, left, top }) {   // above a threshold, and what touches that and is above half of it
@@ -221,24 +223,24 @@ function learnt() { $("forget").hidden = !photo.learned; }
 
 // All open pictures, one after another; what goes wrong with one doesn't stop the others.
 const each = (words, what, region, told) => doing(`${words}…`, async () => {
-  const wrong = [], all = [...open];
+  const wrong = [], found = [], all = [...open];
   for (const [number, one] of all.entries()) {
     const note = $("strip").querySelector(`[data-id="${one.id}"] span`);
     say(`${words}: ${called(one)}, ${number + 1} of ${all.length}…`);
     try {
-      await working(what, region(one), line => { if (line.progress !== undefined) note.textContent = `${Math.round(100 * line.progress)} %`; }, one);
-      note.textContent = `✓ ${called(one)}`;
+      const { pixels } = await working(what, region(one), line => { if (line.progress !== undefined) note.textContent = `${Math.round(100 * line.progress)} %`; }, one);
+      note.textContent = `${pixels ? "✓" : "nothing found:"} ${called(one)}`; found.push(pixels);
     } catch (error) { note.textContent = `not done: ${called(one)}`; if (error instanceof Stopped || error instanceof Lost) throw error; wrong.push(`${called(one)}: ${error.message}`); }
   }
   await show(await (await ask(`photographs/${photo.id}`)).json(), false);
   if (wrong.length) throw new Error(`${all.length - wrong.length} of ${all.length} are done. ${wrong[0]}`);
-  say(`${count(all.length, "picture")} ${told}: look at each, then save all as one archive.`);
+  say(`${count(all.length, "picture")} ${told}: ${count(found.reduce((sum, one) => sum + one, 0), "pixel")} repaired in all, nothing found on ${found.filter(one => !one).length}. Look at each, then save all as one archive.`);
 });
-$("mend-all").onclick = () => each("Finding and repairing", "mend", () => ({ sensitivity: Number($("sensitivity").value), ...grain() }), "searched and repaired");
+$("mend-all").onclick = () => each("Finding and repairing", "mend", () => ({ sensitivity: Number($("sensitivity").value), ...grain() }), "searched");
 $("mark-all").onclick = async () => {
   if (!bounds()) { say("Nothing is marked: mark on one picture what is to be repaired on all.", true); return; }
   const region = { ...await marked(), ...grain() }, { width, height } = photo;
-  each("Repairing", "repair", one => { if (one.width !== width || one.height !== height) throw new Error(`it has another size than ${photo.name}.`); return region; }, "repaired where this one is marked");
+  each("Repairing", "repair", one => { if (one.width !== width || one.height !== height) throw new Error(`it has another size than ${photo.name}.`); return region; }, "taken");
 };
 $("save-all").onclick = () => {
   const link = document.createElement("a"); link.href = `photographs/archive?like=${$("like-all").checked}`; link.download = ""; link.click();
