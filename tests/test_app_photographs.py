@@ -277,7 +277,7 @@ def test_nothing_is_lost_when_the_server_is_killed(browser, large, folder, tmp_p
         me.page.wait_for_selector("#progress[value]")
         os.kill(int(process_of(address).name), signal.SIGKILL)
         me.idle()
-        assert "The connection was lost" in me.said()
+        assert "The server doesn't answer" in me.said()
         me.stroke((1300, 950), (1320, 955))  # is sent when it is back
         me.page.wait_for_function("$('said').textContent.startsWith('The server doesn')")
         me.shoot("killed")

@@ -42,12 +42,12 @@ function found({ data, left, top }) {   // above a threshold, and what touches t
   const shown = new ImageData(width, height);
   let pixels = 0;
   for (let k = 0; k < marked.length; k++) if (marked[k]) { shown.data[4 * k + 3] = 255; pixels++; }
-  return { image: canvasOf(shown), left, top, pixels };
+  return { image: canvasOf(shown), shown, left, top, pixels };
 }
 const brush = ({ image, left, top }) => paint([left, top, left + image.width, top + image.height], pen => pen.drawImage(image, left, top));
 async function keep(all, end = "") {   // what is found, as a step
   const marks = [], pixels = all.reduce((sum, one) => sum + one.pixels, 0);
-  for (const { image, left, top, pixels } of all) if (pixels) marks.push({ image: await urlOf(image), left, top });
+  for (const { shown, left, top, pixels } of all) if (pixels) marks.push({ image: await urlOf(shown), left, top });
   searched.step = null;
   if (marks.length) { await mark("the search", marks); searched.step = steps[done - 1]; }
   say(pixels ? `${end}${count(pixels, "pixel")} ${pixels === 1 ? "looks" : "look"} damaged, and ${pixels === 1 ? "is" : "are"} marked. Move the sensitivity to mark more or less, unmark what isn't damaged, then press Repair what is marked.` : `${end}No damage was found: raise the sensitivity, or mark it yourself.`);
@@ -115,7 +115,7 @@ for (const [id, how] of [["grow", "source-over"], ["shrink", "destination-in"]])
   const before = canvasOf(data), now = canvasOf(data), pen = now.getContext("2d");
   pen.globalCompositeOperation = how;
   for (const x of [-1, 0, 1]) for (const y of [-1, 0, 1]) pen.drawImage(before, x, y);
-  await mark(`${id}ing the marks`, [{ image: await urlOf(now), left: box.left, top: box.top }], true);
+  await mark(`${id}ing the marks`, [{ image: await urlOf(pixelsOf(now)), left: box.left, top: box.top }], true);
   say(bounds() ? "Marks are changed by a pixel on every side." : "Nothing is left of the marks.");
 });
 $("save-marks").onclick = () => doing("Saving the marks…", async () => {
@@ -137,7 +137,7 @@ $("mask").onchange = event => {
     let any = false;
     for (let k = 0; k < values.length; k += 4) { const white = values[k + 3] >= 128 && values[k] + values[k + 1] + values[k + 2] >= 384; values[k + 3] = white ? 255 : 0; any ||= white; }
     if (!any) throw new Error(`Expected marks that are white somewhere; ${file.name} is black.`);
-    await mark("opening marks", [{ image: await urlOf(canvasOf(whole)), left: 0, top: 0 }]);
+    await mark("opening marks", [{ image: await urlOf(whole), left: 0, top: 0 }]);
     say("The marks are added: press Repair what is marked.");
   });
 };
