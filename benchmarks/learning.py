@@ -118,7 +118,7 @@ CHANGES: dict[str, dict[str, Any]] = {
 @contextmanager
 def changed(change: dict[str, Any], steps: int) -> Iterator[int]:
     """Settings as `CHANGES` has them; gives the number of steps for as many windows."""
-    with patch.multiple(adapting, **change):
+    with patch.multiple(adapting, **{"BATCH": adapting.BATCH, **change}):
         yield steps * 128 // change.get("BATCH", 128)
 
 
