@@ -139,7 +139,9 @@ WRITERS = {
     r"write_table\((?!.*part\))|to_csv|imsave|imwrite|h5py": (),
     r"copyfile\((?!.*part)|copytree|shutil\.move|os\.symlink": (),
     # Folders of the page and of the cache, and a part.
-    r"os\.(replace|rename|link)\(|\.rename\(": ("app/scratch.py", "data/cache.py", "files.py"),
+    r"os\.(replace|rename|link)\(|\.rename\(": (
+        "app/scratch.py", "app/sessions.py", "data/cache.py", "files.py",
+    ),
 }  # fmt: skip
 """Calls that write files, other than into the `part` of `rgflow.files.replacing` or into memory,
 and the modules that may."""

@@ -28,7 +28,8 @@ def test_what_fits_best_comes_first(flow):
         assert torch.equal(one.image[:, ~inside], image[:, ~inside])
     off = [(one.image.float() - image)[:, inside].abs().mean().item() for one in found]
     ways = {one.how: mean for one, mean in zip(found, off, strict=True)}
-    assert ways["blended, from 2 pixels right and 3 pixels up of the place"] < 1  # where the same pixels are
+    right = "blended, from 2 pixels right and 3 pixels up of the place"
+    assert ways[right] < 1  # where the same pixels are
     assert found[-1].how == "as it is"
     assert off[-1] == max(off)
     as_it_is = found[-1]
