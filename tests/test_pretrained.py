@@ -245,7 +245,8 @@ def trainings(card):
 def test_the_commands_on_a_card_have_its_settings(name, tmp_path, monkeypatch, capsys):
     card = Card.read(cards()[name])
     *commands, last = card.commands()
-    assert last == f"rgflow ship runs/{name}{f'-{len(commands)}' * (len(commands) > 1)} models/{name}"
+    number = f"-{len(commands)}" if len(commands) > 1 else ""
+    assert last == f"rgflow ship runs/{name}{number} models/{name}"
     monkeypatch.chdir(tmp_path)
     before = None
     for command, config in zip(commands, trainings(card), strict=True):
