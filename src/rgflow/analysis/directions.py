@@ -84,10 +84,34 @@ def directions(
         ValueError: If the lattice lacks a level, there is none, or fewer than 8 images have or lack
             a binary label.
     """
-    check_labels(z, [label])
+    return directions_of(z, [label], levels, seed=seed)
+
+
+def directions_of(
+    z: Latents, labels: Sequence[Label], levels: Sequence[int] | None = None, *, seed: int = 0
+) -> tuple[Direction, ...]:
+    """The directions of several labels, as `directions` finds them one by one, in less time."""
+    check_labels(z, labels)
     levels = tuple(range(z.lattice.levels)) if levels is None else tuple(levels)
     check_levels(z.lattice, levels)
-    inside, x, basis = _inputs(z, levels, label.box)
+    inputs = lru_cache(maxsize=1)(_inputs)  # of labels about the same place
+    return tuple(
+        one
+        for label in labels
+        for one in _fitted(z, label, levels, seed, *inputs(z, levels, label.box))
+    )
+
+
+def _fitted(
+    z: Latents,
+    label: Label,
+    levels: tuple[int, ...],
+    seed: int,
+    inside: NDArray[np.bool_],
+    x: NDArray[np.float32],
+    basis: NDArray[np.float32],
+) -> tuple[Direction, ...]:
+    """The directions of a label, from what `_inputs` gives."""
     binary, ones = label.kind == "binary", label.values.sum()
     if not label.common:
         raise ValueError(
@@ -133,7 +157,6 @@ def directions(
     return tuple(found)
 
 
-@lru_cache(maxsize=1)
 def _inputs(
     z: Latents, levels: tuple[int, ...], box: Box | None
 ) -> tuple[NDArray[np.bool_], NDArray[np.float32], NDArray[np.float32]]:
