@@ -90,7 +90,8 @@ def directions(
 def directions_of(
     z: Latents, labels: Sequence[Label], levels: Sequence[int] | None = None, *, seed: int = 0
 ) -> tuple[Direction, ...]:
-    """The directions of several labels, as `directions` finds them one by one, in less time."""
+    """The directions of several labels, in less time than one by one; arguments are as for
+    `directions`."""
     check_labels(z, labels)
     levels = tuple(range(z.lattice.levels)) if levels is None else tuple(levels)
     check_levels(z.lattice, levels)
