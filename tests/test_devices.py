@@ -330,7 +330,7 @@ def test_what_latents_mean():
     flow = make("rg-flow", channels=1, height=4, width=4, m=2)
     x8 = random_images(flow, 32).to(torch.uint8)
     same(meaning, flow, x8, on=CPU)
-    same(lambda flow, x8: directions(flow.encode(x8), labels[0])[0].vector, flow, x8)
+    same(lambda flow, x8: directions(flow.encode(x8), labels[:1])[0].vector, flow, x8)
     same(lambda flow: find_factors(flow, x8, draws=1), flow, on=CPU)
 
 
