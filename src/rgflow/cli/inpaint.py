@@ -65,17 +65,17 @@ def run(arguments: Sequence[str]) -> None:
             f"Expected an RG-Flow, in which a hole has a cone of latents; got a "
             f"{type(flow).__name__}: use another model."
         )
-    images, truth = regions.images(settings, model)
+    images = regions.images(settings, model)
     pictures = subjects.Pictures(**subjects.place(settings, model))
     masks = regions.masks(settings, model, images, pictures)
     if masks is not None:
+        truth = None if settings.images else images
         _repair(settings, flow, images, masks, truth, pictures)
 
 
 def _add_options(options: Parser) -> None:
     options.model()
     options.add_argument("images", nargs="*", type=str, help="picture files: PNG, JPEG or WebP")
-    options.files("truth", "picture files of the ground truth")
     options.word(
         "split",
         None,
@@ -137,11 +137,6 @@ def _check(settings: Namespace) -> None:
         )
     if settings.accept and not settings.find:
         raise ValueError("Expected --find with --accept; got none: add --find.")
-    if settings.truth and (settings.split or len(settings.truth) != len(settings.images)):
-        raise ValueError(
-            "Expected one file in --truth for each picture file, and no --truth with --split, "
-            "where the images themselves are the ground truth."
-        )
     if settings.pick is not None and settings.split is None:
         raise ValueError("Expected --split with --pick; got none: give --split test.")
     subjects.check_pick(settings, [0])
