@@ -48,7 +48,6 @@ def run(arguments: Sequence[str]) -> None:
     settings = parse(options, arguments)
     _check(settings)
 
-    from rgflow.model import RGFlow
     from rgflow.photographs.scoring import is_of_photographs
 
     model = subjects.load_model(settings)
@@ -60,11 +59,6 @@ def run(arguments: Sequence[str]) -> None:
         )
     if flow.pixels is None:
         raise ValueError("Expected a flow of images to repair; this one is of real-valued fields.")
-    if not isinstance(flow, RGFlow):
-        raise ValueError(
-            f"Expected an RG-Flow, in which a hole has a cone of latents; got a "
-            f"{type(flow).__name__}: use another model."
-        )
     images = regions.images(settings, model)
     pictures = subjects.Pictures(**subjects.place(settings, model))
     masks = regions.masks(settings, model, images, pictures)
