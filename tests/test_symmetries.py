@@ -73,8 +73,10 @@ def test_averages_are_densities_of_which_fields_are_drawn(action, shape, name):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("action", [ISING, PHI4])
+@pytest.mark.parametrize(
+    ("action", "name"),
+    [(ISING, "all"), (PHI4, "square"), (PHI4, "translations")],
+)
 def test_averages_have_the_symmetry(action, name):
     flow, group = flow_of(action, 4, 4), of_lattice(name, 4, 4)
     fields = flow.sample(5, generator=torch.Generator().manual_seed(0))
@@ -93,7 +95,7 @@ def test_averages_have_the_symmetry(action, name):
 def test_a_measurement_has_more_effective_samples(objective):
     flow = flow_of(objective.action, 4, 4)
     plain, found = (
-        measure(flow, objective, samples=2000, reference=400, symmetries=name)
+        measure(flow, objective, samples=1000, reference=200, symmetries=name)
         for name in ("none", "square")
     )
     assert (plain.symmetries, found.symmetries) == ("none", "square")
