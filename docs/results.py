@@ -15,7 +15,8 @@ claims                     statements of the paper, each with two numbers that s
 verdicts                   what probes of each level find, and whether the paper's statement holds
 
 `budgets` limits a table to some of the budgets, `unit` is the unit of its numbers, `over` what
-differences are averaged over if not seeds, `how` replaces the sentence about that. A column with
+differences are averaged over if not seeds, `how` replaces the sentence about that. With `once`,
+claims that are averaged over the same have that below them. A column with
 `error: false` leaves its errors out; `factors` gives those of the probes other names.
 
 `pictures` are files of the experiment, charts of a table, or learning curves; the first one opens
@@ -409,8 +410,10 @@ def of_several_numbers(said: dict[str, Any], found: dict[str, Results]) -> Itera
 
 def of_claims(said: dict[str, Any], found: dict[str, Results]) -> Iterator[str]:
     """Sentences, and whether our numbers agree."""
+    told_of: list[tuple[str, list[tuple[str, str, str]]]] = []
     for claim in said["claims"]:
-        outcomes, differences = [], {}
+        outcomes: list[tuple[str, str, str]] = []
+        differences = {}
         smaller, larger = (
             side if isinstance(side, dict) else {"of": side}
             for side in (claim["smaller"], claim["larger"])
@@ -425,16 +428,21 @@ def of_claims(said: dict[str, Any], found: dict[str, Results]) -> Iterator[str]:
             verdict = "agrees" if more.mean > 0 else "contradicts"
             if not more.decided(list(differences.values())):
                 verdict = "undecided"
-            told = more.text(digits, signed=True)
-            told += f", {more.count} {said.get('over', 'seed')}{'s' * (more.count > 1)}"
+            over = f"{more.count} {said.get('over', 'seed')}{'s' * (more.count > 1)}"
             if more.count > 1 and more.trainings == 1:
-                told += ", one training each"
-            if len(one.processors(larger, smaller)) > 1:
-                told += ", trained on different processors"
+                over += ", one training each"
+            several = len(one.processors(larger, smaller)) > 1
+            rest = ", trained on different processors" * several
             when = f"{one.called}: " if len(differences) > 1 else ""
-            outcomes.append(f"{when}**{verdict}** ({told})")
-        yield f"- {claim['text']} {'; '.join(outcomes) or 'Not measured'}."
-    yield ""
+            told = f"{when}**{verdict}** ({more.text(digits, signed=True)}"
+            outcomes.append((told, over, rest))
+        told_of.append((claim["text"], outcomes))
+    alike = {over for _, outcomes in told_of for _, over, _ in outcomes}
+    once = said.get("once", False) and len(alike) == 1
+    for text, outcomes in told_of:
+        each = (f"{told}{'' if once else f', {over}'}{rest})" for told, over, rest in outcomes)
+        yield f"- {text} {'; '.join(each) or 'Not measured'}."
+    yield from ("", f"Differences are means over {alike.pop()}.", "") if once else ("",)
 
 
 def of_verdicts(said: dict[str, Any], found: dict[str, Results]) -> Iterator[str]:
