@@ -59,7 +59,7 @@ PREFACE = """
 
 Every table and figure of the RG-Flow paper
 ([Hu et al. 2022](https://doi.org/10.1088/2632-2153/ac8393)), reproduced as far as a CPU allows, and
-questions of our own. The flows here trained on one CPU core for minutes, the paper's on a GPU for
+our own questions. The flows here trained on one CPU core for minutes, the paper's on a GPU for
 days."""
 READING = """
 ## How to read the numbers
@@ -71,10 +71,9 @@ READING = """
   stays undecided. Claims over images hold for those trainings only.
 - Training time is processor time on one core. Compare numbers within a page.
 
-`rgflow reproduce NAME --budget 10m` repeats an experiment, with one of three
-[budgets](../guide/reproducing.md); `full`, the paper's setting, was never run. The settings,
-machine and commit of every run are in `experiments/NAME/BUDGET.json`; `experiments/manifest.json`
-lists what was run."""
+`rgflow reproduce NAME --budget 10m` repeats an experiment ([budgets](../guide/reproducing.md));
+`full`, the paper's setting, was never run. Settings, machines and commits are in
+`experiments/NAME/BUDGET.json`."""
 TRAINING = "training"
 """Stands for a measure where a number is of the training itself, such as its steps."""
 PLACEHOLDER = re.compile(r"\{([a-z]\w*)\}")
@@ -662,9 +661,8 @@ def _with_changes() -> str:
         for kind in ("trainings", "measures", "others")
     )
     return (
-        "One shortcoming: uncommitted changes were present when "
-        f"{trainings} trainings, {measures} measurements and {others} flows of other libraries "
-        "began; what they changed was not recorded."
+        f"Uncommitted changes, which weren't recorded, were present when {trainings} trainings, "
+        f"{measures} measurements and {others} flows of other libraries began."
     )
 
 
