@@ -680,7 +680,7 @@ def overview(pages: Mapping[str, Sequence[Experiment]]) -> str:
     rows = []
     for name, (experiment, *_) in pages.items():
         answer = filled(experiment.answer, experiment, read_results(experiment))
-        rows.append([experiment.question, answer, f"[{experiment.title}]({name}.md)"])
+        rows.append([experiment.question, answer, f"[{experiment.title.split(':')[0]}]({name}.md)"])
     lines = [PREFACE.strip(), ""]
     head, bar, *body, _ = table(["question", "answer", "page"], rows)
     lines += [head, bar.replace("---:", "---"), *body, ""]
