@@ -14,7 +14,6 @@ from typing import Annotated, Any, Literal, NamedTuple
 import numpy as np
 import torch
 from pydantic import BaseModel, Field
-from scipy.ndimage import distance_transform_cdt  # type: ignore[attr-defined]  # found when it runs
 from skimage.measure import label, regionprops
 from torch import Tensor
 
@@ -29,7 +28,6 @@ from rgflow.flow import Flow
 from rgflow.photographs import changing, copying, damage, enlarging, restoring
 from rgflow.photographs.adapting import adapt
 from rgflow.photographs.pictures import Picture, as_seen
-from rgflow.photographs.restoring import DEEP
 from rgflow.photographs.strips import Part, around, strips
 from rgflow.processes import Helpers
 
@@ -212,7 +210,7 @@ def repair(task: Task) -> dict[str, Any]:
         if shown:
             photo.drop(shown[-1])
         raise
-    deep = bool(distance_transform_cdt(hole, "chessboard").max() > DEEP)
+    deep = bool(restoring.deep_parts(hole).any())
     return {"pixels": int(hole.sum()), "deep": deep, "step": step}
 
 

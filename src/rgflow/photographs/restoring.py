@@ -16,8 +16,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.ndimage import (  # type: ignore[attr-defined]  # which is found when it runs
+    binary_dilation,
     distance_transform_cdt,
     distance_transform_edt,
+    gaussian_filter,
+    label,
+    uniform_filter,
 )
 from torch import Tensor
 
@@ -25,8 +29,10 @@ from rgflow.bijectors.base import Context
 from rgflow.bijectors.cellwise import BAND, Band
 from rgflow.cells import Mask, Sublattice
 from rgflow.flow import Flow
+from rgflow.photographs.pictures import Pixels
 from rgflow.photographs.scoring import check_windows, padded, sized, window_of
 from rgflow.photographs.surroundings import Surroundings, reach
+from rgflow.photographs.texture import REACH, textured
 from rgflow.repair.biharmonic import biharmonic
 from rgflow.repair.particles import Chain, filling_of
 
@@ -37,16 +43,27 @@ DECAY = 0.7
 """Factor by which the weight of the estimate against the first guess falls with every pixel from
 the edge of the hole: with fewer known neighbours an estimate says less. Chosen as `SWEEPS`."""
 DEEP = 8
-"""Distance in pixels from the edge of a hole above which the first guess comes from the coarse
-image, as estimates say little there; chosen as `SWEEPS`."""
-DEEP_STEP = 4
-"""Farther than `DEEP` from the edge, where little is known, completions take one pixel in so many
-rows and columns from `restore`; chosen as `SWEEPS`."""
+"""Distance in pixels from the edge of a hole above which estimates say little; chosen as
+`SWEEPS`."""
+APART, SHIFTS = 6, (12, -12, 16, -16, 24, -24, 40, -40)
+"""Pixels between what is missing and what is hidden on trial, and by how many rows or columns."""
+NEAR, FEW, DOUBT = 30, 0.02, 0.25
+"""How many pixels around one the trial counts for it, as a standard deviation; the share of it that
+counts everywhere; and the share of what is taken from elsewhere that has to be right before any of
+it is taken. Chosen as `SWEEPS`."""
+UNKNOWN = 0.45, 0.7
+"""The share of a patch around a pixel that is missing from which on something is taken from
+elsewhere, and all that the trial allows: single pixels are known best by their neighbours."""
+MAX_COPIED, MAX_TRIAL = 60_000, 10_000
+"""Pixels up to which thin parts are also filled from elsewhere, and of the trial, for time."""
+SQUARE = 256
+"""Edge of the squares in which that is done."""
 TILE, TILE_MARGIN = 96, 16
 """Edge of the squares whose holes are initialised together, and the margin around them, in pixels:
 biharmonic inpainting of a whole photograph at once would need too much memory."""
-PIXELS_PER_TILE = 500
-"""Pixels that a sweep estimates in the time in which one square is initialised."""
+PIXELS_PER_TILE, PIXELS_PER_PART, WORK_OF_TEXTURE = 500, 500, 20
+"""Pixels that a sweep estimates in the time in which one square is initialised, in that in which
+one part of a completion is drawn, and in that in which one pixel comes from elsewhere."""
 GRAIN_NEAR = 12
 """Rows and columns around the nearest known pixel from which the grain of a missing one comes."""
 MAX_COMPLETED_PIXELS = 1 << 18
@@ -137,13 +154,15 @@ def restore(
     progress: Callable[[float], None] | None = None,
     preview: Callable[[Tensor], None] | None = None,
 ) -> Tensor:
-    """Fill a hole with what the flow expects, without randomness and invented detail.
+    """Fill a hole with what the flow expects.
 
-    The hole starts as a smooth surface (`rgflow.repair.biharmonic`), and deep inside as the coarse
-    image, every second pixel both ways, restored in the same way. Then every missing pixel is set
-    to the median of its distribution given all others, in several sweeps. Each update takes one
-    evaluation of the network, however large the photograph. The farther from the edge, where less
-    is known, the more the result is blended with the start.
+    Where it is more than 16 pixels wide (`deep_parts`) comes what the photograph holds elsewhere
+    (`rgflow.photographs.texture`). The rest starts as a smooth surface
+    (`rgflow.repair.biharmonic`). Then every pixel of it is set to the median of its distribution
+    given all others, in several sweeps. Each update takes one evaluation of the network, however
+    large the photograph. The farther from the edge, where less is known, the more the result is
+    blended with the start; and with what the photograph holds elsewhere, as far as that helps with
+    known pixels nearby that are hidden as well, on trial.
 
     Args:
         flow: A flow of windows, of any size.
@@ -169,44 +188,110 @@ def restore(
         tensor([99, 99, 99], dtype=torch.uint8)
     """
     hole = check_hole(image, hole)
-    sites, depth = np.argwhere(hole), _depths(hole)
-    deep = np.zeros_like(hole)
-    deep[hole] = depth > DEEP
-    first = 0.25 if deep.any() else 0.0  # the share of the coarser images
-    done = PIXELS_PER_TILE * int(_any_in(hole & ~deep, TILE).sum())
-    total = done + sweeps * len(sites)
+    deep = deep_parts(hole)
+    thin = hole & ~deep
+    trial = _trial(thin, hole) if thin.sum() <= MAX_COPIED else np.zeros_like(hole)
+    missing = thin | trial
+    work = [
+        WORK_OF_TEXTURE * int(deep.sum()),
+        PIXELS_PER_TILE * int(_any_in(missing, TILE).sum()),
+        sweeps * int(missing.sum()),
+        WORK_OF_TEXTURE * int(missing.sum()) * trial.any(),
+    ]
 
-    def tell(pixels: float) -> None:
-        if progress:
-            progress(first + (1 - first) * pixels / total)
+    def stage(number: int) -> Callable[[float], None]:
+        def tell(share: float) -> None:
+            if progress:
+                progress((sum(work[:number]) + share * work[number]) / sum(work))
 
-    start = image.cpu().numpy().copy()
-    if deep.any():
-        coarse = (lambda x: progress(first * x)) if progress else None
-        start[:, deep] = _from_coarse(flow, image, hole, deep, sweeps, coarse)
-    _smooth(start, hole & ~deep, lambda share: tell(share * done))
-    around = Around(flow, torch.from_numpy(start))
-    i, j = torch.as_tensor(sites, device=around.image.device).T
-    begun = around.image[:, i, j].clone()
-    share = torch.as_tensor(DECAY ** (depth - 1.0), device=around.image.device)
+        return tell
 
-    def blended() -> Tensor:
-        out = around.image.clone()
-        out[:, i, j] = (share * out[:, i, j] + (1 - share) * begun).round().to(torch.uint8)
+    def filled(values: Tensor) -> Tensor:
+        out = image.clone()
+        new = values[:, torch.from_numpy(thin[missing])].round().clamp(0, 255)
+        out[:, torch.from_numpy(thin)] = new.to(out)
         return out
 
+    image = _from_elsewhere(image, label(deep, np.ones((3, 3)))[0], hole, 0, stage(0))
+    if not thin.any():
+        return image
+    start = image.cpu().numpy().copy()
+    _smooth(start, missing, stage(1))
+    for sweep, values in enumerate(_medians(flow, start, missing, sweeps, stage(2))):
+        if preview and sweep == 0 and (sweeps > 1 or trial.any()):
+            preview(filled(values))
+    if trial.any():
+        values = _beside_elsewhere(image, values, missing, trial, stage(3))
+    return filled(values)
+
+
+def _medians(
+    flow: Flow, start: Pixels, missing: Mask, sweeps: int, progress: Callable[[float], None]
+) -> Iterator[Tensor]:
+    """Levels of what is missing after every sweep, blended with the start, [C, k] on the CPU."""
+    around, sites = Around(flow, torch.from_numpy(start)), np.argwhere(missing)
+    i, j = torch.as_tensor(sites, device=around.image.device).T
+    begun = around.image[:, i, j].clone()
+    share = torch.as_tensor(DECAY ** (_depths(missing) - 1.0), device=around.image.device)
     colours = sites[:, 0] % around.step * around.step + sites[:, 1] % around.step
     groups = [np.flatnonzero(colours == colour) for colour in range(around.step**2)]
     parts = [group[k : k + BAND] for group in groups for k in range(0, len(group), BAND)]
     for sweep in range(sweeps):
-        for part in parts:
+        for number, part in enumerate(parts):
             where = torch.as_tensor(sites[part], device=around.image.device)
             around.image[:, *where.T] = around.median(where).T.to(torch.uint8)
-            done += len(part)
-            tell(done)
-        if preview and sweep == 0 and sweeps > 1:
-            preview(blended())
-    return blended()
+            progress((sweep + (number + 1) / len(parts)) / sweeps)
+        yield (share * around.image[:, i, j] + (1 - share) * begun).cpu()
+
+
+def _beside_elsewhere(
+    image: Tensor, values: Tensor, missing: Mask, trial: Mask, progress: Callable[[float], None]
+) -> Tensor:
+    """Levels of what is missing [C, k], and what the photograph holds elsewhere, by their errors.
+
+    Args:
+        image: uint8 [C, H, W].
+        values: What is expected, [C, k].
+        missing: Pixels, of which k are missing, [H, W].
+        trial: Those of them that are known, [H, W].
+        progress: Called with the share of the work that is done.
+    """
+    rows, columns = (np.arange(size) // SQUARE for size in missing.shape)
+    squares = missing * (1 + rows[:, None] * (columns[-1] + 1) + columns)
+    where, found = torch.from_numpy(missing), values
+    elsewhere = _from_elsewhere(image, squares, missing, 0, progress)[:, where].cpu()
+    unknown = uniform_filter(missing.astype(np.float32), 2 * REACH + 1)[missing]
+    ramp = ((unknown - UNKNOWN[0]) / (UNKNOWN[1] - UNKNOWN[0])).clip(0, 1)
+    change = torch.from_numpy(ramp) * (elsewhere - found)
+    right = image[:, where].cpu() - found  # of pixels on trial
+    return found + _share((change * right).sum(0), (change**2).sum(0), missing, trial) * change
+
+
+def _share(product: Tensor, square: Tensor, missing: Mask, trial: Mask) -> Tensor:
+    """The share of a change that is right in the mean of the pixels on trial, mostly of near ones,
+    [k], from products of the change and what is right, and squares of the change, [k]."""
+    means = []
+    for of in (product, square):
+        whole = np.zeros(trial.shape, np.float32)
+        whole[missing] = of.numpy()
+        whole *= trial
+        near = gaussian_filter(whole, NEAR, truncate=3)
+        means.append(near[missing] + FEW * whole.sum() / trial.sum())
+    found = means[0] / np.maximum(means[1], 1e-6)
+    return torch.from_numpy(((found - DOUBT) / (1 - DOUBT)).clip(0, 1))
+
+
+def _trial(hole: Mask, near: Mask) -> Mask:
+    """Known pixels that are hidden as well, to see how well pixels like those of a hole are filled:
+    the hole, shifted to where most of it is known and far from what is missing."""
+    free, best = ~binary_dilation(near, np.ones((2 * APART + 1,) * 2)), np.zeros_like(hole)
+    for by in SHIFTS:
+        for axis in (0, 1):
+            trial = np.roll(hole, by, axis) & free
+            if trial.sum() > best.sum():
+                best = trial
+    rows = np.cumsum(best.sum(1)) <= MAX_TRIAL
+    return best & rows[:, None]
 
 
 @torch.no_grad()
@@ -221,6 +306,7 @@ def grained(
 
     To every pixel comes what a random known one near it differs from the median that is expected
     there given all others; edges, where that is more than three times as usual, count as that.
+    Pixels that come from elsewhere (`deep_parts`) have theirs already.
 
     Args:
         flow: A flow of windows, of any size.
@@ -243,11 +329,14 @@ def grained(
         >>> grained(load_flow("photos"), image, hole)[:, hole].float().std() > 2
         tensor(True)
     """
-    around, hole = Around(flow, image), check_hole(image, hole)
-    nearest = distance_transform_edt(hole, return_distances=False, return_indices=True)[:, hole]
+    around, whole = Around(flow, image), check_hole(image, hole)
+    hole = whole & ~deep_parts(whole)
+    if not hole.any():
+        return image
+    nearest = distance_transform_edt(whole, return_distances=False, return_indices=True)[:, hole]
     moved = np.random.default_rng(seed).integers(-GRAIN_NEAR, GRAIN_NEAR + 1, nearest.shape)
     near = np.clip(nearest + moved, 0, np.array(hole.shape)[:, None] - 1)
-    sites = torch.from_numpy(np.where(hole[*near], nearest, near).T).to(around.image.device)
+    sites = torch.from_numpy(np.where(whole[*near], nearest, near).T).to(around.image.device)
     parts = [around.image[:, *part.T].T - around.median(part) for part in sites.split(BAND)]
     found = torch.cat(parts).T
     most = 3 * 1.4826 * found.abs().median(1, keepdim=True).values
@@ -270,14 +359,15 @@ def completions(
 ) -> Iterator[Tensor]:
     """Draw possible completions of a hole with detail, one after another.
 
-    They are draws of `rgflow.repair.particles.Chain`. Deep inside, where little is known, every
-    fourth pixel in both directions is what `restore` gives, and the detail between these is drawn.
+    Where the hole is more than 16 pixels wide (`deep_parts`) comes what the photograph holds
+    elsewhere, from other places each time (`rgflow.photographs.texture`); the rest are draws of
+    `rgflow.repair.particles.Chain`.
 
     Args:
         flow: A flow of windows, of any size.
         image: uint8 [C, H, W]; what it holds inside the hole has no influence.
         hole: What is missing, [H, W].
-        count: Number of completions, successive draws of a Markov chain.
+        count: Number of completions; without such parts, successive draws of a Markov chain.
         particles: Number of particles.
         generator: Source of randomness, on the CPU.
         progress: Called with the share of the work that is done.
@@ -302,31 +392,81 @@ def completions(
     """
     hole, of = check_hole(image, hole), sized(flow, image[None])
     _check_sites(flow, "completions")
-    deep = np.zeros_like(hole)
-    deep[hole] = _depths(hole) > DEEP
-    if deep.any():
-        image, hole = restore(flow, image, hole), hole.copy()
-        hole[::DEEP_STEP, ::DEEP_STEP] &= ~deep[::DEEP_STEP, ::DEEP_STEP]
+    deep, barred = deep_parts(hole), hole
+    names, hole = label(deep, np.ones((3, 3)))[0], hole & ~deep
     height, width = image.shape[1:]
-    x = padded(of, image[None])[0].to(of.device, copy=True)
-    missing = np.zeros(x.shape[1:], dtype=bool)
+    missing = np.zeros(padded(of, image[None]).shape[2:], dtype=bool)
     missing[:height, :width] = hole
-    filling = filling_of(of, missing)
+    filling = filling_of(of, missing) if hole.any() else None
+    x = padded(of, image[None])[0].to(of.device, copy=True)
+    parts = sum(batch.count for batch in filling.batches) if filling else 0
+    work = WORK_OF_TEXTURE * int(deep.sum())
+    total = count * (work + PIXELS_PER_PART * parts)
 
     @torch.inference_mode()  # which makes many small steps a third faster
     def drawn() -> Iterator[Tensor]:
-        chain, done = Chain(filling, x, particles, generator), 0
-        if preview:
-            preview(x[:, :height, :width].clone())
-        total = count * sum(batch.count for batch in filling.batches)
-        for _ in range(count):
-            for batch, _ in chain.sweep():
-                done += batch.count
-                if progress:
-                    progress(done / total)
+        chain, done = None, 0
+
+        def tell(more: float) -> None:
+            if progress:
+                progress((done + more) / total)
+
+        for number in range(count):
+            if deep.any():
+                seed = int(torch.randint(1 << 31, (), generator=generator))
+                found = _from_elsewhere(image, names, barred, seed, lambda of: tell(work * of))
+                x[:, :height, :width] = found
+                done += work
+            if filling and (deep.any() or chain is None):
+                chain = Chain(filling, x, particles, generator)
+            if preview and number == 0:
+                preview(x[:, :height, :width].clone())
+            for batch, _ in chain.sweep() if chain else ():
+                done += PIXELS_PER_PART * batch.count
+                tell(0)
             yield x[:, :height, :width].clone()
 
     return drawn()
+
+
+def deep_parts(hole: Mask) -> Mask:
+    """Where a hole [H, W] is more than 2·`DEEP` pixels wide, up to its edge there.
+
+    Example:
+        >>> hole = np.zeros((40, 60), dtype=bool)
+        >>> hole[5:25, 5:25] = hole[12:14, 25:50] = True
+        >>> bool(deep_parts(hole)[5:25, 5:25].all()), bool(deep_parts(hole)[:, 30:].any())
+        (True, False)
+    """
+    deep = np.zeros_like(hole)
+    deep[hole] = _depths(hole) > DEEP
+    if deep.any():
+        deep = hole & (distance_transform_cdt(~deep, "chessboard") <= DEEP)
+    return deep
+
+
+def _from_elsewhere(
+    image: Tensor,
+    names: NDArray[np.int64],
+    barred: Mask,
+    seed: int,
+    progress: Callable[[float], None],
+) -> Tensor:
+    """A photograph [C, H, W] with parts of a hole filled, one after another.
+
+    Args:
+        image: uint8 [C, H, W].
+        names: Of the part that a pixel belongs to, or 0, [H, W].
+        barred: What nothing comes from, [H, W].
+        seed: Of `textured`.
+        progress: Called with the share of the work that is done.
+    """
+    whole, every = image, np.unique(names[names > 0])
+    for number, name in enumerate(every):
+        found = textured(image, names == name, barred=barred, seed=seed)
+        whole = torch.where(torch.from_numpy(names == name).to(image.device), found, whole)
+        progress((number + 1) / len(every))
+    return whole
 
 
 def _depths(hole: Mask) -> NDArray[np.int32]:
@@ -347,28 +487,6 @@ def _smooth(x: NDArray[np.uint8], hole: Mask, progress: Callable[[float], None])
         inside = slice(i - rows.start, None), slice(j - columns.start, None)
         new = smooth[:, *inside][:, :TILE, :TILE]
         x[:, *square] = np.where(hole[square], new, x[:, *square])
-
-
-def _from_coarse(
-    flow: Flow,
-    image: Tensor,
-    hole: Mask,
-    deep: Mask,
-    sweeps: int,
-    progress: Callable[[float], None] | None,
-) -> NDArray[np.uint8]:
-    """Every second pixel, restored, with straight lines between them, at `deep` pixels, [C, k]."""
-    coarse, missing = image[:, ::2, ::2].contiguous(), hole[::2, ::2]
-    if missing.all():  # the mean of the few that are known
-        known = image.cpu().numpy()[:, ~hole].mean(1).round().astype(np.uint8)
-        return np.broadcast_to(known[:, None], (len(image), int(deep.sum())))
-    found = restore(flow, coarse, missing, sweeps=sweeps, progress=progress).cpu().numpy()
-    rows, columns = (
-        (at // 2, np.minimum((at + 1) // 2, size - 1))
-        for at, size in zip(np.nonzero(deep), missing.shape, strict=True)
-    )
-    around = [found[:, i, j].astype(np.float32) for i in rows for j in columns]
-    return np.mean(around, 0).round().astype(np.uint8)
 
 
 def _any_in(mask: Mask, edge: int) -> Mask:

@@ -20,7 +20,7 @@ $("repair").onclick = () => doing("Repairing…", async () => {
       veiled = true; unmap(); marks.clear(); draw();   // from the first result on, as what they hide isn't known before
     });
     await visible();
-    say(`${count(found.pixels, "pixel")} repaired in ${found.seconds.toFixed(1)} s. Before and after shows the changes; Save at full size saves them.${photo.lossy ? ` ${photo.lossy} files have traces around damage: if some stay, mark a little wider.` : ""}${found.deep ? " Where an area is wider than 16 pixels, it comes out smooth: try Copy from a place." : ""}`);
+    say(`${count(found.pixels, "pixel")} repaired in ${found.seconds.toFixed(1)} s. Before and after shows the changes; Save at full size saves them.${photo.lossy ? ` ${photo.lossy} files have traces around damage: if some stay, mark a little wider.` : ""}${found.deep ? " Where an area is wider than 16 pixels, it comes from elsewhere in the picture; Sample completions offers others, and Copy from a place lets you choose." : ""}`);
   } catch (error) { remark(); throw error; }
 });
 
