@@ -196,7 +196,7 @@ def restore(
         WORK_OF_TEXTURE * int(deep.sum()),
         PIXELS_PER_TILE * int(_any_in(missing, TILE).sum()),
         sweeps * int(missing.sum()),
-        WORK_OF_TEXTURE * int(missing.sum()) * trial.any(),
+        WORK_OF_TEXTURE * int(missing.sum()) if trial.any() else 0,
     ]
 
     def stage(number: int) -> Callable[[float], None]:

@@ -30,7 +30,7 @@ MARGIN = 160
 """How far in pixels around a hole patches come from at least, and twice its edge."""
 SHALLOW = 6
 """Depth of the hole in the coarsest image."""
-ROUNDS = 2, 8
+ROUNDS = 2, 12
 """How often patches are searched and averaged, at least, and in the coarsest image."""
 ROUGH = 1.7
 """Weight of differences of neighbouring pixels beside their levels: smooth patches would be near to
@@ -135,8 +135,8 @@ class _Level:
         features, every = self.features(), sources.nonzero()
         if len(every) * len(self.places) <= COMPARED:
             theirs = self.patches(features, every)
-            own = (self.patches(features, part) for part in self.places.split(AT_ONCE))
-            found = [torch.cdist(one, theirs).min(1) for one in own]
+            parts = self.places.split(AT_ONCE)
+            found = [torch.cdist(self.patches(features, of), theirs).min(1) for of in parts]
             apart = torch.cat([one.values for one in found]) ** 2 / theirs.shape[1]
             return every[torch.cat([one.indices for one in found])], apart
         own = torch.cat([self.patches(features, part) for part in self.places.split(AT_ONCE)])
