@@ -15,7 +15,8 @@ claims                     statements of the paper, each with two numbers that s
 verdicts                   what probes of each level find, and whether the paper's statement holds
 
 `budgets` limits a table to some of the budgets, `unit` is the unit of its numbers, `over` what
-differences are averaged over if not seeds, `how` replaces the sentence about that. A column with
+differences are averaged over if not seeds, `how` replaces the sentence about that. With `once`,
+claims that are averaged over the same have that below them. A column with
 `error: false` leaves its errors out; `factors` gives those of the probes other names.
 
 `pictures` are files of the experiment, charts of a table, or learning curves; the first one opens
@@ -58,7 +59,7 @@ PREFACE = """
 
 Every table and figure of the RG-Flow paper
 ([Hu et al. 2022](https://doi.org/10.1088/2632-2153/ac8393)), reproduced as far as a CPU allows, and
-questions of our own. The flows here trained on one CPU core for minutes, the paper's on a GPU for
+our own questions. The flows here trained on one CPU core for minutes, the paper's on a GPU for
 days."""
 READING = """
 ## How to read the numbers
@@ -70,10 +71,9 @@ READING = """
   stays undecided. Claims over images hold for those trainings only.
 - Training time is processor time on one core. Compare numbers within a page.
 
-`rgflow reproduce NAME --budget 10m` repeats an experiment, with one of three
-[budgets](../guide/reproducing.md); `full`, the paper's setting, was never run. The settings,
-machine and commit of every run are in `experiments/NAME/BUDGET.json`; `experiments/manifest.json`
-lists what was run."""
+`rgflow reproduce NAME --budget 10m` repeats an experiment ([budgets](../guide/reproducing.md));
+`full`, the paper's setting, was never run. Settings, machines and commits are in
+`experiments/NAME/BUDGET.json`."""
 TRAINING = "training"
 """Stands for a measure where a number is of the training itself, such as its steps."""
 PLACEHOLDER = re.compile(r"\{([a-z]\w*)\}")
@@ -409,8 +409,10 @@ def of_several_numbers(said: dict[str, Any], found: dict[str, Results]) -> Itera
 
 def of_claims(said: dict[str, Any], found: dict[str, Results]) -> Iterator[str]:
     """Sentences, and whether our numbers agree."""
+    told_of: list[tuple[str, list[tuple[str, str, str]]]] = []
     for claim in said["claims"]:
-        outcomes, differences = [], {}
+        outcomes: list[tuple[str, str, str]] = []
+        differences = {}
         smaller, larger = (
             side if isinstance(side, dict) else {"of": side}
             for side in (claim["smaller"], claim["larger"])
@@ -425,16 +427,21 @@ def of_claims(said: dict[str, Any], found: dict[str, Results]) -> Iterator[str]:
             verdict = "agrees" if more.mean > 0 else "contradicts"
             if not more.decided(list(differences.values())):
                 verdict = "undecided"
-            told = more.text(digits, signed=True)
-            told += f", {more.count} {said.get('over', 'seed')}{'s' * (more.count > 1)}"
+            over = f"{more.count} {said.get('over', 'seed')}{'s' * (more.count > 1)}"
             if more.count > 1 and more.trainings == 1:
-                told += ", one training each"
-            if len(one.processors(larger, smaller)) > 1:
-                told += ", trained on different processors"
+                over += ", one training each"
+            several = len(one.processors(larger, smaller)) > 1
+            rest = ", trained on different processors" * several
             when = f"{one.called}: " if len(differences) > 1 else ""
-            outcomes.append(f"{when}**{verdict}** ({told})")
-        yield f"- {claim['text']} {'; '.join(outcomes) or 'Not measured'}."
-    yield ""
+            told = f"{when}**{verdict}** ({more.text(digits, signed=True)}"
+            outcomes.append((told, over, rest))
+        told_of.append((claim["text"], outcomes))
+    alike = {over for _, outcomes in told_of for _, over, _ in outcomes}
+    once = said.get("once", False) and len(alike) == 1
+    for text, outcomes in told_of:
+        each = (f"{told}{'' if once else f', {over}'}{rest})" for told, over, rest in outcomes)
+        yield f"- {text} {'; '.join(each) or 'Not measured'}."
+    yield from ("", f"Differences are means over {alike.pop()}.", "") if once else ("",)
 
 
 def of_verdicts(said: dict[str, Any], found: dict[str, Results]) -> Iterator[str]:
@@ -654,9 +661,8 @@ def _with_changes() -> str:
         for kind in ("trainings", "measures", "others")
     )
     return (
-        "One shortcoming: uncommitted changes were present when "
-        f"{trainings} trainings, {measures} measurements and {others} flows of other libraries "
-        "began; what they changed was not recorded."
+        f"Uncommitted changes, which weren't recorded, were present when {trainings} trainings, "
+        f"{measures} measurements and {others} flows of other libraries began."
     )
 
 
@@ -674,7 +680,7 @@ def overview(pages: Mapping[str, Sequence[Experiment]]) -> str:
     rows = []
     for name, (experiment, *_) in pages.items():
         answer = filled(experiment.answer, experiment, read_results(experiment))
-        rows.append([experiment.question, answer, f"[{experiment.title}]({name}.md)"])
+        rows.append([experiment.question, answer, f"[{experiment.title.split(':')[0]}]({name}.md)"])
     lines = [PREFACE.strip(), ""]
     head, bar, *body, _ = table(["question", "answer", "page"], rows)
     lines += [head, bar.replace("---:", "---"), *body, ""]

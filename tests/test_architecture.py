@@ -36,7 +36,6 @@ LAYERS = [
     ["bijectors"],
     ["images"],
     ["hierarchy"],
-    ["storing"],
     ["flow"],
     ["model", "baselines"],
     ["architectures", "cones", "metrics"],

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 import devices
 from devices import CPU, DEVICE, DeviceTensor
 from flows import BIJECTORS, CASES, by_day, random_flow, random_images
+from reproducing.ovals import load_reader
 from reproducing.pinwheel import draw_pinwheel, name_legs
 from rgflow import Latents, TrainConfig, load_flow
 from rgflow.analysis import (
@@ -36,7 +37,6 @@ from rgflow.flow import Flow
 from rgflow.lattice import Sites
 from rgflow.local import LocalFlow
 from rgflow.metrics.images import psnr, ssim
-from rgflow.metrics.reader import load_reader
 from rgflow.metrics.scores import score
 from rgflow.repair.biharmonic import biharmonic
 from rgflow.repair.climb import Climb
@@ -330,7 +330,7 @@ def test_what_latents_mean():
     flow = make("rg-flow", channels=1, height=4, width=4, m=2)
     x8 = random_images(flow, 32).to(torch.uint8)
     same(meaning, flow, x8, on=CPU)
-    same(lambda flow, x8: directions(flow.encode(x8), labels[0])[0].vector, flow, x8)
+    same(lambda flow, x8: directions(flow.encode(x8), labels[:1])[0].vector, flow, x8)
     same(lambda flow: find_factors(flow, x8, draws=1), flow, on=CPU)
 
 

@@ -85,7 +85,7 @@ def test_particles_where_pixels_are_mapped_twice(runs, tmp_path, capsys):
 def test_a_picture_with_a_mask_changes_only_there(runs, tmp_path):
     picture, mask = runs / "image.png", runs / "mask.png"
     options = ["--mask", str(mask), *SHORT, "--variables", "pixels", "--restarts", "2"]
-    options += ["--out", str(tmp_path), "--truth", str(picture)]
+    options += ["--out", str(tmp_path)]
     assert main(["inpaint", str(runs / "cube"), str(picture), *options]) == 0
     before = np.asarray(Image.open(picture))
     after = np.asarray(Image.open(tmp_path / "inpainted-1.png"))
@@ -193,7 +193,6 @@ BOX = ["--box", "[1, 1, 3, 3]"]
             "one for each of 1 picture; got 2",
         ),
         ("cube", ["image.png", *BOX, "--accept"], "--find with --accept"),
-        ("cube", ["image.png", *BOX, "--truth", "image.png", "image.png"], "for each picture"),
         ("cube", ["image.png", *BOX, "--variables", "latent"], "nearest: latents"),
         ("cube", ["image.png", *BOX, "--rate", "0"], "rate to be above 0"),
         ("cube", ["--benchmark", "1"], "--benchmark to be at least 2"),

@@ -7,17 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from reproducing.ovals import spreads
+from reproducing.ovals import GREY, JITTER, SCALE, Reader, corners, load_reader, spreads
 from rgflow.data import msds
-from rgflow.metrics.reader import (
-    GREY,
-    JITTER,
-    SCALE,
-    OvalReader,
-    corners,
-    load_reader,
-    weights_hash,
-)
+from rgflow.metrics.reader import weights_hash
 
 RESULT = Path(__file__).parents[1] / "experiments" / "msds_features" / "result.json"
 
@@ -92,7 +84,7 @@ def test_reading_undoes_standardising():
     """A read-out that is right in every number gives back the labels."""
     truth = torch.from_numpy(msds.sample("msds2", 5, split="test", seed=0, start=0)["ovals"])
 
-    class Knowing(OvalReader):
+    class Knowing(Reader):
         def standardised(self, images):
             twice = torch.deg2rad(2 * truth[..., 2:3])
             axes = 2**0.5 * torch.cat([twice.cos(), twice.sin()], -1)

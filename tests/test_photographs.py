@@ -18,6 +18,7 @@ from PIL import Image
 from scipy.ndimage import binary_dilation
 
 from flows import AVERAGES, LEVELS, OPEN, by_day, random_flow
+from pictures import written
 from rgflow import load_flow, photographs
 from rgflow.bijectors import cellwise
 from rgflow.bijectors.base import Context
@@ -540,8 +541,8 @@ def test_pictures_come_back_in_their_mode(mode, tmp_path):
     seen = picture.seen.copy()
     seen[:, where] = 255
     out = picture.replaced(seen, where)
-    written = pictures.write(out, pictures.named(out, tmp_path / f"y{path.suffix}"))
-    again = pictures.read(written)
+    file = written(out, tmp_path / f"y{path.suffix}")
+    again = pictures.read(file)
     before, after = np.asarray(image), np.asarray(again.image)
     assert again.image.mode == mode
     assert np.array_equal(before[~where], after[~where])
@@ -569,7 +570,7 @@ def test_pictures_are_upright_and_named(tmp_path):
     part = turned.replaced(turned.seen, np.ones((30, 20), dtype=bool))
     for name in ("turned.png", "turned.tif", "turned.webp"):
         for one in (part, turned.enlarged(turned.seen.repeat(2, 1).repeat(2, 2)).image):
-            found = Image.open(pictures.write(one, pictures.named(one, tmp_path / name))).getexif()
+            found = Image.open(written(one, tmp_path / name)).getexif()
             assert found[0x0110] == "a camera"
             assert found.get(0x0112, 1) == 1  # it is upright already
     image.save(

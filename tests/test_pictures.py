@@ -15,6 +15,7 @@ import tifffile
 import torch
 from PIL import Image, TiffImagePlugin
 
+from pictures import written
 from rgflow import load_flow
 from rgflow.cli import main
 from rgflow.data import opening
@@ -74,7 +75,7 @@ def rewritten(path, folder):
     seen = picture.seen.copy()
     seen[:, SOME] = 255
     out = picture.replaced(seen, SOME)
-    return picture, pictures.read(pictures.write(out, pictures.named(out, folder / path.name)))
+    return picture, pictures.read(written(out, folder / path.name))
 
 
 # ------------------------------------------------------------------------------- what is refused
@@ -264,7 +265,7 @@ def test_tiff_colours_of_16_bits_are_kept(channels, compression, order, tmp_path
         assert again.image.info[name] == picture.image.info[name]
     assert again.image.getexif()[0x0110] == "a scanner"
     large = picture.enlarged(picture.seen.repeat(2, 1).repeat(2, 2)).image
-    pictures.write(large, tmp_path / "large.tif")
+    written(large, tmp_path / "large.tif")
     assert np.array_equal(tifffile.imread(tmp_path / "large.tif")[::2, ::2], deep)
 
 
@@ -356,7 +357,7 @@ def test_profile_resolution_and_exif_are_kept_in_every_format(name, tmp_path):
     path = saved(image, tmp_path / name, "JPEG", icc_profile=profile, dpi=(300, 300), exif=exif)
     picture, again = rewritten(path, tmp_path / "out")
     large = picture.enlarged(picture.seen.repeat(2, 1).repeat(2, 2)).image
-    kept = pictures.write(large, pictures.named(large, tmp_path / "large" / name))
+    kept = written(large, tmp_path / "large" / name)
     for one in (picture, again, pictures.read(kept)):
         assert one.image.info["icc_profile"] == profile
         assert np.allclose(one.image.info["dpi"], 300, atol=0.01)
@@ -371,7 +372,7 @@ def test_words_of_tiff_are_kept_and_it_is_upright(tmp_path):
     picture = pictures.read(path)
     assert picture.size == (30, 20)
     for name in ("x.png", "x.tif"):
-        found = pictures.read(pictures.write(picture.image, tmp_path / "out" / name))
+        found = pictures.read(written(picture.image, tmp_path / "out" / name))
         assert np.array_equal(found.seen, picture.seen)
         assert found.image.getexif()[0x010F] == "a maker"
 

@@ -143,14 +143,14 @@ def test_images_that_do_not_fit():
 def test_completions_with_their_mean_and_spread(monkeypatch):
     monkeypatch.setattr("rgflow.figures.repair.ACROSS", 3)
     truth, draws = random_images(1)[0], random_images(5, seed=1)
-    mean, spread = draws.float().mean(0), torch.tensor(BOX) * torch.rand(3, 16, 16)
-    picture = completions(truth, BOX, draws, mean, spread, truth=truth, scale=3)
-    for image in (truth, marked(truth[None], BOX)[0], mean.floor().byte(), *draws):
+    picture = completions(truth, BOX, draws, truth=truth, scale=3)
+    mean = draws.float().mean(0).floor().byte()
+    for image in (truth, marked(truth[None], BOX)[0], mean, *draws):
         assert len(places(picture, enlarged(image, 3))) == 1
     corners = [places(picture, enlarged(image, 3))[0] for image in draws]
     assert len({y for y, _ in corners[:3]}) == 1
     assert corners[3][1] == corners[0][1]
-    unknown = completions(truth, BOX, draws, mean, spread * 0, scale=3)
+    unknown = completions(truth, BOX, draws[:1], scale=3)  # without a spread
     assert not places(unknown, enlarged(truth, 3))
 
 

@@ -189,6 +189,20 @@ def test_what_is_nearer_to_something(pages, found):
     assert told == "- One. **undecided** (+0.23 ± 0.15, 3 seeds)."
 
 
+def test_what_claims_share_is_said_once(pages, found):
+    del found["2h"]
+    claims = [
+        {"text": "One.", "value": "bits.nll", "smaller": "a", "larger": "b"},
+        {"text": "Two.", "value": "bits.nll", "smaller": "b", "larger": "a"},
+    ]
+    said = {"claims": claims, "once": True}
+    told = list(pages.of_claims(said, found))
+    assert told[0] == "- One. **agrees** (+1.033 ± 0.033)."
+    assert told[2:] == ["", "Differences are means over 3 seeds.", ""]
+    claims.append({"text": "Three.", "value": "bits.nll", "smaller": "b", "larger": "c"})
+    assert next(pages.of_claims(said, found)).endswith("(+1.033 ± 0.033, 3 seeds).")
+
+
 def test_files_in_the_order_of_labels(pages, tmp_path):
     for name, nll in (("z", 2.0), ("a", 5.0)):
         (tmp_path / f"{name}.json").write_text(json.dumps({"test": {"nll": nll, "error": 0.1}}))

@@ -27,19 +27,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import rgflow.metrics
-from reproducing.ovals import spreads
+from reproducing.ovals import GREY, JITTER, SCALE, Reader, corners, load_reader, spreads
 from reproducing.roughening import roughened
 from rgflow.data import msds
-from rgflow.metrics.reader import (
-    GREY,
-    JITTER,
-    SCALE,
-    WEIGHTS,
-    OvalReader,
-    corners,
-    load_reader,
-    weights_hash,
-)
+from rgflow.metrics.reader import WEIGHTS, weights_hash
 from rgflow.training.run import processor
 
 HERE = Path(__file__).parent
@@ -81,7 +72,7 @@ def accuracy(found: Tensor, truth: Tensor) -> Accuracy:
     """How near what is read comes to the labels.
 
     Args:
-        found: What is read, [N, 4 (i), 4 (j), 6], as `OvalReader.read` gives it.
+        found: What is read, [N, 4 (i), 4 (j), 6], as `Reader.read` gives it.
         truth: The labels `ovals`, of the same shape.
 
     Example:
@@ -140,11 +131,11 @@ def batches(steps: int, seed: int, generator: torch.Generator) -> Iterator[tuple
             yield images[places].float(), ovals[places]
 
 
-def train(steps: int, seed: int) -> OvalReader:
+def train(steps: int, seed: int) -> Reader:
     """The network after so many steps."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
-    reader = OvalReader().to(memory_format=torch.channels_last)
+    reader = Reader().to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(reader.parameters(), RATE, weight_decay=DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps)
     for step, (images, ovals) in zip(range(steps), batches(steps, seed, generator), strict=False):

@@ -29,7 +29,7 @@ def inherited(mixed: Tensor, first: Tensor, second: Tensor) -> dict[str, Inherit
 
     Args:
         mixed: The ovals of N mixtures, [N, 4 (i), 4 (j), 6], as
-            `rgflow.metrics.reader.OvalReader.read` finds them.
+            `reproducing.ovals.Reader.read` finds them.
         first: Those of the first image of each.
         second: Those of the second.
 

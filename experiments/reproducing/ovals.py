@@ -1,4 +1,5 @@
-"""What the ovals of MSDS images have in common: the spread of colours and of angles in an image.
+"""What the ovals of MSDS images are like, and what those of an image have in common: the spread of
+colours and of angles.
 
 In MSDS1 the ovals of an image have similar colours and any angles, in MSDS2 it's the other way
 round. That RG-Flow has learned so is what the paper shows by its samples in Fig. B2 (Appendix B);
@@ -12,8 +13,61 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rgflow.metrics.reader import load_reader
+from rgflow.metrics import reader
+from rgflow.metrics.reader import PER_OVAL, OvalReader
 from rgflow.text import mean_and_error
+
+TILE = 8
+"""Edge of an oval's tile."""
+ACROSS = 4
+"""Ovals in a row, and in a column."""
+GREY, SCALE = 127.5, 74.0
+"""Mean and standard deviation of a colour that is uniform in 0..255."""
+JITTER = (2 / 3) ** 0.5
+"""Standard deviation of −1, 0 and 1."""
+
+
+class Reader(OvalReader):
+    """The network of the package, with what its read-out says of ovals.
+
+    Example:
+        >>> load_reader().read(torch.zeros(2, 3, 32, 32, dtype=torch.uint8)).shape
+        torch.Size([2, 4, 4, 6])
+    """
+
+    def standardised(self, images: Tensor) -> Tensor:
+        """What is read in units of about its standard deviation, [N, 4 (i), 4 (j), 7].
+
+        The last axis is red, green, blue, √2 cos 2θ, √2 sin 2θ (the same after 180°, as an oval
+        is), and by how much x and y are off the tile's usual place.
+        """
+        features = self(images).unflatten(1, (PER_OVAL, ACROSS, ACROSS))
+        return self.read_out(features).permute(0, 3, 2, 1)
+
+    @torch.no_grad()
+    def read(self, images: Tensor) -> Tensor:
+        """What the ovals of images are like, [N, 4 (i), 4 (j), 6], as the labels of MSDS have it.
+
+        The last axis is x and y of the tile's top left corner in pixels, the angle in degrees in
+        [0, 180), and red, green and blue in grey levels. Nothing is rounded.
+        """
+        found = self.standardised(images)
+        place = found[..., 5:] * JITTER + corners(found)
+        angle = torch.rad2deg(torch.atan2(found[..., 4], found[..., 3])) / 2 % 180
+        return torch.cat([place, angle[..., None], found[..., :3] * SCALE + GREY], -1)
+
+
+def corners(like: Tensor) -> Tensor:
+    """x and y of the tiles' usual top left corners, [4 (i), 4 (j), 2]."""
+    at = TILE * torch.arange(ACROSS, dtype=like.dtype, device=like.device)
+    return torch.stack(torch.meshgrid(at, at, indexing="ij"), -1)
+
+
+def load_reader() -> Reader:
+    """The network with the weights that are shipped, in float32 and evaluation mode."""
+    found = Reader()
+    found.load_state_dict(reader.load_reader().state_dict())
+    return found.requires_grad_(False).eval()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +102,7 @@ def spreads(ovals: Tensor) -> Spreads:
 
     Args:
         ovals: What the ovals are like, [N, 4 (i), 4 (j), 6]: the labels of MSDS, or what
-            `rgflow.metrics.reader.OvalReader.read` finds.
+            `Reader.read` finds.
 
     Raises:
         ValueError: If there are no images, or the shape is another.
@@ -83,5 +137,5 @@ def spreads(ovals: Tensor) -> Spreads:
 
 def spreads_read(images: Tensor) -> Spreads:
     """The spreads of the ovals that a network reads in uint8 images [N, 3, 32, 32]."""
-    reader = load_reader()
-    return spreads(torch.cat([reader.read(batch) for batch in images.split(64)]))
+    network = load_reader()
+    return spreads(torch.cat([network.read(batch) for batch in images.split(64)]))

@@ -357,39 +357,12 @@ class Geometry(Kind, family="geometry"):
         return 1
 
 
-def square(edge: int, corner: Offset = (0, 0)) -> tuple[Offset, ...]:
+def square(edge: int) -> tuple[Offset, ...]:
     """The sites of a square with an even edge, sublattice by sublattice, row by row.
 
     >>> square(2)
     ((0, 0), (1, 1), (0, 1), (1, 0))
     """
     return tuple(
-        (corner[0] + i, corner[1] + j)
-        for a, b in SUBLATTICES
-        for i in range(a, edge, 2)
-        for j in range(b, edge, 2)
+        (i, j) for a, b in SUBLATTICES for i in range(a, edge, 2) for j in range(b, edge, 2)
     )
-
-
-def fitting(
-    grid: tuple[int, int], shift: Offset, step: int, edge: int = 1, periodic: bool = True
-) -> tuple[int, int]:
-    """How many rows and columns of squares fit into a grid.
-
-    Args:
-        grid: Its rows and columns.
-        shift: Row and column of the first square.
-        step: Distance of neighbouring squares both ways.
-        edge: Edge of a square.
-        periodic: Whether squares may wrap around; otherwise those that reach outside don't count.
-
-    Example:
-
-    >>> fitting((4, 2), (1, 0), 2), fitting((4, 4), (1, 1), 2, edge=2, periodic=False)
-    ((2, 1), (1, 1))
-    """
-    rows, columns = (
-        len(range(first, n if periodic else n - edge + 1, step))
-        for first, n in zip(shift, grid, strict=True)
-    )
-    return rows, columns

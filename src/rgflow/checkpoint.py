@@ -1,14 +1,16 @@
 """A model as a folder: its config as JSON, its weights as safetensors."""
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
 from rgflow import tensors
-from rgflow.checks import short
-from rgflow.files import CARD, CONFIG, WEIGHTS
+from rgflow.checks import check_name, short
+from rgflow.files import CARD, CONFIG, WEIGHTS, plain, write_json
 from rgflow.reading import DamagedError, json_in, opened, read_json
 
 FORMAT = 1
@@ -16,6 +18,57 @@ FORMAT = 1
 DTYPES = ("float32", "float64")
 Storage = Literal["float16"]
 """Number formats that weights may be stored in, other than their own."""
+MAX_ROUNDING_ERROR = 0.01
+"""Largest error of a tensor's rounded numbers, relative to the largest of them: that of normal
+numbers of float16 is below 0.0005."""
+
+
+def save(
+    folder: Path, config: Any, state: dict[str, Tensor], dtype: str, storage: Storage | None
+) -> None:
+    """Write the config and the state dict, of tensors of any shapes, of a flow of a number format.
+    The other arguments are those of `Flow.save_pretrained`, as are the errors."""
+    if storage is not None:
+        state = _rounded(state, storage)
+    folder.mkdir(parents=True, exist_ok=True)
+    content = {"format": FORMAT, "dtype": dtype, "storage": storage or dtype, "config": config}
+    write_json(folder / CONFIG, content)
+    kept, shared = _once(state)
+    metadata = {"config": json.dumps(plain(content), sort_keys=True)}
+    tensors.save(folder / WEIGHTS, kept, shared | metadata)
+
+
+def _once(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors without those that have their numbers from another, and the names of these."""
+    first, kept, shared = dict[Any, str](), dict[str, Tensor](), dict[str, str]()
+    for name in sorted(state):
+        tensor = state[name]
+        place = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
+        if tensor.numel() and place in first:
+            shared[name] = first[place]
+        else:
+            first[place], kept[name] = name, tensor
+    return kept, shared
+
+
+def _rounded(state: dict[str, Tensor], storage: Storage) -> dict[str, Tensor]:
+    """Weights rounded to a format, or a `ValueError` if that changes them much."""
+    check_name("storage", storage, ("float16",))
+    rounded = dict[Any, Tensor]()  # by where they were, so that what was shared stays so
+    out = {}
+    for name, was in state.items():
+        out[name] = was
+        if was.is_floating_point() and was.numel():
+            place = was.data_ptr(), was.shape
+            out[name] = now = rounded.setdefault(place, was.to(getattr(torch, storage)))
+            largest = was.abs().max()
+            if not (now.to(was.dtype) - was).abs().max() <= MAX_ROUNDING_ERROR * largest:
+                raise ValueError(
+                    f"Expected weights that {storage} holds, up to {torch.finfo(now.dtype).max:.0f}"
+                    f" and not all below 3e-6; the largest of {name} is {largest:.3g}: store them "
+                    f"in their own format."
+                )
+    return out
 
 
 def load_config(folder: Path) -> tuple[dict[str, Any], str]:

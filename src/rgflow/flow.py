@@ -13,10 +13,11 @@ from typing import Literal, Self
 import torch
 from torch import Tensor
 
-from rgflow import storing
+from rgflow import checkpoint, kinds, pretrained
 from rgflow.bijectors.base import sum_event
 from rgflow.checkpoint import Storage
 from rgflow.checks import check_name, check_whole, per_level
+from rgflow.config import FlowConfig
 from rgflow.hierarchy import Hierarchy
 from rgflow.latents import Latents
 from rgflow.numerics import name_of
@@ -428,13 +429,48 @@ class Flow(Hierarchy):
         return flow.train(self.training)
 
     def save_pretrained(self, folder: str | Path, storage: Storage | None = None) -> None:
-        """Write weights and config into a folder (`rgflow.storing.save`)."""
-        storing.save(self, folder, storage)
+        """Write weights (safetensors) and config (JSON) into a folder. Each file replaces the one
+        before it only when it is complete.
+
+        Args:
+            folder: The folder to write; it is created if it doesn't exist.
+            storage: `"float16"` halves the file; a flow loaded from it computes in this flow's
+                format, with the rounded weights. None: nothing is rounded.
+
+        Raises:
+            ValueError: If float16 can't hold the weights.
+            OSError: If the folder can't be written.
+        """
+        state, dtype = self.state_dict(), name_of(self.dtype)
+        checkpoint.save(Path(folder), self.config, state, dtype, storage)
 
     @classmethod
     def from_pretrained(
         cls, name: str | Path, *, trust: str | Sequence[str] = (), revision: str | None = None
     ) -> Self:
-        """Load a flow from a folder, by the name of a model, or from the Hugging Face hub
-        (`rgflow.storing.load`)."""
-        return storing.load(cls, name, trust, revision)
+        """Load a flow from a folder, by the name of a model, or from `owner/name` on the Hugging
+        Face hub. They are tried in this order, so a local folder wins.
+
+        Loading runs no code that comes with a model, and imports no module that its config names.
+
+        Args:
+            name: Name of the folder or the model.
+            trust: Modules with bijectors of your own, or such bijectors (`module.Class`), which are
+                imported first, as by `rgflow.kinds.trust`.
+            revision: Branch, tag or commit of a model on the hub; none: the newest.
+
+        Raises:
+            FileNotFoundError: If there is no such model; the message says where to get one.
+            PermissionError: If a file may not be read.
+            ValueError: If the config or the weights are damaged or don't belong together, or the
+                flow has a custom bijector that hasn't been imported.
+        """
+        kinds.trust(trust)
+        folder = pretrained.folder_of(name, revision)
+        values, dtype = checkpoint.load_config(folder)
+        config = FlowConfig.from_dict(values)
+        state = checkpoint.load_weights(folder)
+        checkpoint.check_size(cls.least_parameters(config), state, folder)
+        flow = cls(config).to(getattr(torch, dtype))
+        checkpoint.fill(flow, state, folder)
+        return flow.eval()

@@ -8,6 +8,7 @@ import torch
 from reproducing.holes import filled_beside
 from reproducing.measures.subject import Found, MeasuredFlow, Picture
 from reproducing.mixtures import inherited
+from reproducing.ovals import load_reader
 from rgflow.analysis.levels import decode, encode
 from rgflow.analysis.mixing import every_threshold, hyperbolic, mix, mixing_grid
 from rgflow.bijectors.pixels import dequantize
@@ -16,7 +17,6 @@ from rgflow.figures.levels import progressive
 from rgflow.figures.mixing import mixing_grid as grid_picture
 from rgflow.figures.mixing import thresholds
 from rgflow.figures.repair import repairs
-from rgflow.metrics.reader import load_reader
 from rgflow.model import RGFlow
 from rgflow.repair.climb import Climb
 from rgflow.repair.comparison import fill, random_boxes, scores

@@ -203,7 +203,7 @@ def priors(
             receptive_fields(flow, draws=draws, seed=draws * k, change="step")
             for k in range(repeats)
         ]
-        found = [direction for label in labels for direction in directions(z, label)]
+        found = directions(z, labels)
         a, b = z.select(slice(0, pairs)), z.select(slice(pairs, 2 * pairs))
         a, b = (one.to(device=flow.device) for one in (a, b))
         way = mix(flow, a, b, straight(flow.levels, steps)).float().cpu()

@@ -67,26 +67,17 @@ class Associations:
     bins: int
     rate: float = FALSE_DISCOVERY_RATE
 
-    def latents_of(self, label: str, count: int = 5, level: int | None = None) -> list[Association]:
-        """The `count` latents with most information about a label.
-
-        Args:
-            label: Name of the label.
-            count: Most latents to return.
-            level: Only latents of this level; none: of all.
+    def latents_of(self, label: str, count: int = 5) -> list[Association]:
+        """The `count` latents, or all there are, with most information about a label.
 
         Raises:
-            ValueError: If there is no such label or level.
+            ValueError: If there is no such label.
         """
         check_name("label", label, self.labels)
         k = self.labels.index(label)
-        found = self.information[k]
-        if level is not None:
-            self.lattice.check_level(level)
-            found = np.where(self.lattice.site_levels == level, found, -np.inf)
-        order = np.argsort(-found, axis=None, kind="stable")[:count]
-        places = np.stack(np.unravel_index(order, found.shape), 1).tolist()
-        return [self._at(k, c, i, j) for c, i, j in places if np.isfinite(found[c, i, j])]
+        order = np.argsort(-self.information[k], axis=None, kind="stable")[:count]
+        places = np.stack(np.unravel_index(order, self.information.shape[1:]), 1).tolist()
+        return [self._at(k, *place) for place in places]
 
     def labels_of(self, address: Address, count: int = 5) -> list[Association]:
         """The `count` labels that a latent has most information about, if any significantly.

@@ -67,16 +67,16 @@ def check_levels(lattice: Sites, levels: Sequence[int]) -> None:
 
 
 def directions(
-    z: Latents, label: Label, levels: Sequence[int] | None = None, *, seed: int = 0
+    z: Latents, labels: Sequence[Label], levels: Sequence[int] | None = None, *, seed: int = 0
 ) -> tuple[Direction, ...]:
-    """Fit the direction of latents in which a label rises.
+    """Fit the directions of latents in which labels rise: of several in less time than one by one.
 
     An angle θ has two directions, of cos 2θ and sin 2θ. A quarter of the images is held out for the
     score, and a quarter of the others chooses the penalty.
 
     Args:
         z: The latents of N images.
-        label: A number or an angle (ridge regression), or a binary label (logistic regression).
+        labels: Numbers and angles (ridge regression), and binary labels (logistic regression).
         levels: The levels whose latents may move; none: all.
         seed: Seed of the choice of held-out images.
 
@@ -84,14 +84,6 @@ def directions(
         ValueError: If the lattice lacks a level, there is none, or fewer than 8 images have or lack
             a binary label.
     """
-    return directions_of(z, [label], levels, seed=seed)
-
-
-def directions_of(
-    z: Latents, labels: Sequence[Label], levels: Sequence[int] | None = None, *, seed: int = 0
-) -> tuple[Direction, ...]:
-    """The directions of several labels, in less time than one by one; arguments are as for
-    `directions`."""
     check_labels(z, labels)
     levels = tuple(range(z.lattice.levels)) if levels is None else tuple(levels)
     check_levels(z.lattice, levels)

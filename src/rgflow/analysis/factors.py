@@ -15,7 +15,7 @@ from torch import Tensor
 
 from rgflow.analysis.associations import Associations, associations
 from rgflow.analysis.dependence import Dependence, dependence
-from rgflow.analysis.directions import Direction, check_levels, directions_of
+from rgflow.analysis.directions import Direction, check_levels, directions
 from rgflow.analysis.disentanglement import Disentanglement, disentanglement
 from rgflow.analysis.fields import ReceptiveFields, receptive_fields
 from rgflow.analysis.labels import Label, check_labels, spread
@@ -179,7 +179,7 @@ def find_factors(
         scores = disentanglement(code, some, seed=seed)
     advance(1)
     common = [label for label in some if label.common]
-    found_directions = directions_of(z, common, levels, seed=seed) if common else ()
+    found_directions = directions(z, common, levels, seed=seed) if common else ()
     advance(1)
     on_probes = progress and partial(progress, "probing levels")
     return replace(

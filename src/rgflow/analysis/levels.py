@@ -3,7 +3,6 @@
 Letters in shapes: N images; K draws; T temperatures; C channels; H, W rows and columns.
 """
 
-import copy
 from collections.abc import Callable, Iterable, Sequence
 
 import torch
@@ -48,13 +47,10 @@ def decode(
         torch.Size([5, 3, 16, 16])
     """
     check_whole("batch_size", batch_size, 1)
-    device, dtype = flow.device, latents.levels[-1].dtype
-    if dtype != flow.dtype:  # once, not in every batch
-        flow = copy.deepcopy(flow).to(dtype)
     parts = []
     for k in range(0, len(latents), batch_size):
         part = latents.select(slice(k, k + batch_size))
-        parts.append(flow.decode(part.to(device=device)).cpu())
+        parts.append(flow.decode(part.to(device=flow.device)).cpu())
         if progress:
             progress(len(part))
     return torch.cat(parts)

@@ -170,23 +170,19 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: int = 7860,
-    auth: tuple[str, str] | None = None,
-    name: str | None = None,
     threads: int | None = None,
-    own_panels: Iterable[str] = (),
     projects: str | None = None,
-    workers: int = 0,
+    **more: Any,
 ) -> None:
     """Serve the page until the process is stopped.
 
     Args:
-        first, auth, name: As for `make_app`.
+        first: As for `make_app`.
         host: The address to listen at; the default accepts only this machine.
         port: The port to listen at.
         threads: Threads of one computation; none: one, as small products share badly.
-        own_panels: As for `make_app`.
         projects: The folder for open photographs, as for `rgflow.app.scratch.projects`.
-        workers: As for `make_app`.
+        more: `auth`, `name`, `own_panels` and `workers`, as for `make_app`.
 
     Raises:
         FileNotFoundError: As for `make_app`.
@@ -196,12 +192,7 @@ def serve(
     torch.set_num_threads(threads or 1)
     shown = f"[{host}]" if ":" in host else host
     with scratch() as folder, kept(projects) as photographs:
-        how: dict[str, Any] = {
-            "own_panels": own_panels,
-            "projects": photographs,
-            "workers": workers,
-        }
-        app = make_app(first, auth, host=host, name=name, **how)
+        app = make_app(first, host=host, projects=photographs, **more)
         print(f"The explorer is at http://{shown}:{port}; Ctrl-C ends it.", flush=True)
         server = _Server(
             uvicorn.Config(

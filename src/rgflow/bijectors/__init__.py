@@ -4,48 +4,32 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from rgflow.bijectors.base import Bijector, Compose, Context, Inverse, MapSpec, Quantile
-from rgflow.bijectors.cellwise import Cellwise, cut, join, spec_of
-from rgflow.bijectors.coarse_to_fine import CoarseToFine
-from rgflow.bijectors.conditional import conditional
-from rgflow.bijectors.coupling import (
-    AffineCoupling,
-    Coupling,
-    CubeCoupling,
-)
-from rgflow.bijectors.pixels import Logit, Marginal, dequantize
-from rgflow.bijectors.site import SiteSpline
-from rgflow.bijectors.states import HeatBath, SiteStates, States
-from rgflow.bijectors.window import WindowMixture
+from rgflow.bijectors.base import Bijector as Bijector
+from rgflow.bijectors.base import Compose as Compose
+from rgflow.bijectors.base import Context as Context
+from rgflow.bijectors.base import Inverse as Inverse
+from rgflow.bijectors.base import MapSpec as MapSpec
+from rgflow.bijectors.base import Quantile as Quantile
+from rgflow.bijectors.cellwise import Cellwise as Cellwise
+from rgflow.bijectors.cellwise import cut as cut
+from rgflow.bijectors.cellwise import join as join
+from rgflow.bijectors.cellwise import spec_of as spec_of
+from rgflow.bijectors.coarse_to_fine import CoarseToFine as CoarseToFine
+from rgflow.bijectors.conditional import conditional as conditional
+from rgflow.bijectors.coupling import AffineCoupling as AffineCoupling
+from rgflow.bijectors.coupling import Coupling as Coupling
+from rgflow.bijectors.coupling import CubeCoupling as CubeCoupling
+from rgflow.bijectors.pixels import Logit as Logit
+from rgflow.bijectors.pixels import Marginal as Marginal
+from rgflow.bijectors.pixels import dequantize as dequantize
+from rgflow.bijectors.site import SiteSpline as SiteSpline
+from rgflow.bijectors.states import HeatBath as HeatBath
+from rgflow.bijectors.states import SiteStates as SiteStates
+from rgflow.bijectors.states import States as States
+from rgflow.bijectors.window import WindowMixture as WindowMixture
 from rgflow.checks import check_name
 from rgflow.config import Map, OwnMap
 from rgflow.kinds import imported_class, made_from
-
-__all__ = [
-    "AffineCoupling",
-    "Bijector",
-    "Cellwise",
-    "CoarseToFine",
-    "Compose",
-    "Context",
-    "Coupling",
-    "CubeCoupling",
-    "HeatBath",
-    "Inverse",
-    "Logit",
-    "MapSpec",
-    "Marginal",
-    "Quantile",
-    "SiteSpline",
-    "SiteStates",
-    "States",
-    "WindowMixture",
-    "conditional",
-    "cut",
-    "dequantize",
-    "join",
-    "spec_of",
-]
 
 
 @made_from(OwnMap)

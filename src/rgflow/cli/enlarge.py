@@ -75,7 +75,7 @@ def run(arguments: Sequence[str]) -> None:
     from rgflow import trained
     from rgflow.photographs.collections import collection
     from rgflow.photographs.enlarging import check_factor
-    from rgflow.photographs.pictures import LOSSLESS
+    from rgflow.photographs.pictures import lossless_ending
     from rgflow.training.optimisation import prepare_machine
 
     if settings.noise is not None:
@@ -95,8 +95,7 @@ def run(arguments: Sequence[str]) -> None:
     keep = adapting.check_keep(settings, len(pictures.groups))
 
     def names(number: int) -> list[str]:
-        ending = pictures.groups[number][0].suffix
-        return [f"*{ending if ending.lower() in LOSSLESS else '.png'}"]
+        return [f"*{lossless_ending(pictures.groups[number][0])}"]
 
     results = outputs(settings, pictures.groups, trained.fingerprint(flow))
     with results.guarded():

@@ -98,14 +98,13 @@ def each(
     from rgflow import trained
     from rgflow.cli import collecting
     from rgflow.photographs.collections import Collection
-    from rgflow.photographs.pictures import LOSSLESS, MAX_PIXELS, read
+    from rgflow.photographs.pictures import MAX_PIXELS, lossless_ending, read
     from rgflow.photographs.scoring import sized
 
     keep = adapting.check_keep(settings, len(groups))
 
     def patterns(number: int) -> list[str]:
-        ending = groups[number][0].suffix
-        ending = ending if ending.lower() in LOSSLESS else ".png"
+        ending = lossless_ending(groups[number][0])
         return [f"*-{name}{ending}" for name in names(number)]
 
     def change(given: Given) -> Made:

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rgflow.checks import check_whole
-from rgflow.cli import completions, regions, subjects
-from rgflow.cli.completions import Inputs
+from rgflow.cli import regions, subjects
 from rgflow.cli.parsing import Parser, parse, some
 from rgflow.data.source import SPLITS
 from rgflow.files import write_json, writing
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
     from rgflow.cli.subjects import Pictures
     from rgflow.flow import Flow
+    from rgflow.lattice import Mask
     from rgflow.repair.comparison import Filled, Progress, RepairScores
     from rgflow.repair.inpainting import Inpainting
 
@@ -48,7 +48,6 @@ def run(arguments: Sequence[str]) -> None:
     settings = parse(options, arguments)
     _check(settings)
 
-    from rgflow.model import RGFlow
     from rgflow.photographs.scoring import is_of_photographs
 
     model = subjects.load_model(settings)
@@ -60,22 +59,17 @@ def run(arguments: Sequence[str]) -> None:
         )
     if flow.pixels is None:
         raise ValueError("Expected a flow of images to repair; this one is of real-valued fields.")
-    if not isinstance(flow, RGFlow):
-        raise ValueError(
-            f"Expected an RG-Flow, in which a hole has a cone of latents; got a "
-            f"{type(flow).__name__}: use another model."
-        )
-    images, truth = regions.images(settings, model)
+    images = regions.images(settings, model)
     pictures = subjects.Pictures(**subjects.place(settings, model))
     masks = regions.masks(settings, model, images, pictures)
     if masks is not None:
-        _repair(settings, flow, Inputs(images, masks, truth, pictures))
+        truth = None if settings.images else images
+        _repair(settings, flow, images, masks, truth, pictures)
 
 
 def _add_options(options: Parser) -> None:
     options.model()
     options.add_argument("images", nargs="*", type=str, help="picture files: PNG, JPEG or WebP")
-    options.files("truth", "picture files of the ground truth")
     options.word(
         "split",
         None,
@@ -137,11 +131,6 @@ def _check(settings: Namespace) -> None:
         )
     if settings.accept and not settings.find:
         raise ValueError("Expected --find with --accept; got none: add --find.")
-    if settings.truth and (settings.split or len(settings.truth) != len(settings.images)):
-        raise ValueError(
-            "Expected one file in --truth for each picture file, and no --truth with --split, "
-            "where the images themselves are the ground truth."
-        )
     if settings.pick is not None and settings.split is None:
         raise ValueError("Expected --split with --pick; got none: give --split test.")
     subjects.check_pick(settings, [0])
@@ -170,13 +159,19 @@ def _unused(settings: Namespace, particles: bool) -> set[str]:
     return set(options)
 
 
-def _repair(settings: Namespace, flow: Flow, inputs: Inputs) -> None:
-    """Fill in, draw, and write everything."""
-    from rgflow.figures.repair import repairs
+def _repair(
+    settings: Namespace,
+    flow: Flow,
+    images: Tensor,
+    masks: Mask,
+    truth: Tensor | None,
+    pictures: Pictures,
+) -> None:
+    """Fill holes [N, H, W] of images [N, C, H, W], draw, and write everything."""
+    from rgflow.figures.repair import completions, repairs
     from rgflow.repair.comparison import fill, scores
     from rgflow.repair.particles import maps_once, parts
 
-    images, masks, truth, pictures = inputs
     particles = settings.particles
     if particles is None:
         particles = PARTICLES if maps_once(flow) else 0
@@ -240,8 +235,15 @@ def _repair(settings: Namespace, flow: Flow, inputs: Inputs) -> None:
                 say(f"Image {number + 1}: the climb diverged; its best state is kept.")
             elif not rested and settings.benchmark is None:
                 say(f"Image {number + 1}: log p hadn't converged after {climb.steps} steps.")
-    if settings.completions:
-        written += completions.of_particles(inputs, settings.completions, ours.completions)
+    for n, one in enumerate(ours.completions if settings.completions else ()):
+        picture = completions(
+            images[n],
+            masks[n],
+            one.samples[-settings.completions :].cpu(),
+            truth=truth[n] if truth is not None else None,
+            scale=pictures.scale,
+        )
+        written.append(pictures.save(picture, f"completions-{n + 1}.png"))
     more = f" Pictures show the first {SHOWN} of {len(images)} images." * (len(images) > SHOWN)
     say(f"See {subjects.file_names(written)}.{more}")
 

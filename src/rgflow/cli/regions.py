@@ -58,15 +58,14 @@ def given(settings: Namespace, masks: Sequence[Path], size: tuple[int, int]) -> 
     return read_mask(masks[0], size)
 
 
-def images(settings: Namespace, model: Model) -> tuple[Tensor, Tensor | None]:
-    """The images, uint8 [N, C, H, W], and the truth, if it is known.
+def images(settings: Namespace, model: Model) -> Tensor:
+    """The images, uint8 [N, C, H, W]; those of a data set are as they should be.
 
     Raises:
         ValueError: If the test set has fewer images than the benchmark asks for.
     """
     import torch
 
-    config = model.flow.config
     if settings.benchmark is not None:
         found = model.images(settings.data, "test", settings.benchmark)
         if len(found) < settings.benchmark:
@@ -74,13 +73,10 @@ def images(settings: Namespace, model: Model) -> tuple[Tensor, Tensor | None]:
                 f"Expected at most {len(found)} images for --benchmark, the size of the test set "
                 f"of {found.name}; got {settings.benchmark}."
             )
-        test = torch.from_numpy(found.images[: settings.benchmark].copy())
-        return test, test
+        return torch.from_numpy(found.images[: settings.benchmark].copy())
     if settings.split is not None:
-        picked = subjects.picked(settings, model)
-        return picked, picked
-    truth = subjects.read(settings.truth, config, settings) if settings.truth else None
-    return subjects.read(settings.images, config, settings), truth
+        return subjects.picked(settings, model)
+    return subjects.read(settings.images, model.flow.config, settings)
 
 
 def masks(settings: Namespace, model: Model, images: Tensor, pictures: Pictures) -> Mask | None:

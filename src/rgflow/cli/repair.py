@@ -82,7 +82,7 @@ def run(arguments: Sequence[str]) -> None:
     from rgflow import trained
     from rgflow.photographs.collections import collection
     from rgflow.photographs.examples import EXAMPLES
-    from rgflow.photographs.pictures import LOSSLESS
+    from rgflow.photographs.pictures import lossless_ending
     from rgflow.photographs.scoring import check_windows
     from rgflow.training.optimisation import prepare_machine
 
@@ -105,7 +105,7 @@ def run(arguments: Sequence[str]) -> None:
 
     def names(number: int) -> list[str]:
         path = pictures.groups[number][0]
-        ending = path.suffix if path.suffix.lower() in LOSSLESS else ".png"
+        ending = lossless_ending(path)
         found = [f"*{ending}", "*-before-after.png", "*-mask.png"]
         found += [f"*-{k + 1}{ending}" for k in range(settings.completions)]
         return found + ["damaged-*.png"] * (str(path) in examples)

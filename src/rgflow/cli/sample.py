@@ -50,8 +50,6 @@ def run(arguments: Sequence[str]) -> None:
             f"use --single for a file each."
         )
 
-    import copy
-
     import numpy as np
     import torch
 
@@ -74,8 +72,7 @@ def run(arguments: Sequence[str]) -> None:
     folder = model.pictures
     # In float32 the last digits depend on how many images are decoded together, and now and then
     # they decide between two grey levels. In float64 they don't.
-    device = flow.device
-    exact = copy.deepcopy(flow).to(torch.float64)
+    where = torch.float64, flow.device
     height, width = flow.config.geometry.inside or flow.image_shape[1:]
 
     label = _label(settings.label, flow.config)
@@ -90,7 +87,7 @@ def run(arguments: Sequence[str]) -> None:
     with torch.no_grad(), bars() as progress:
         for batch in progress.track(batches, description="sampling"):
             z = flow.draw_each(batch, settings.temperature)
-            x = exact.decode(z.to(torch.float64, device), labels=labels(len(z))).cpu()
+            x = flow.decode(z.to(*where), labels=labels(len(z))).cpu()
             check_finite(x, "samples")
             x = x[..., :height, :width]
             samples.append(x.float() if fields else figures.to_bytes(x))
@@ -98,7 +95,7 @@ def run(arguments: Sequence[str]) -> None:
                 for seed, image in zip(batch, samples[-1], strict=True):
                     write_picture(folder / "samples" / f"{seed:05d}.png", figures.picture(image))
         z = flow.draw_each(seeds[:STAGED], settings.temperature)
-        coarse = exact.coarse(z.to(torch.float64, device), labels=labels(len(z)))
+        coarse = flow.coarse(z.to(*where), labels=labels(len(z)))
         coarse = [x[..., : -(-height // 2**h), : -(-width // 2**h)] for h, x in enumerate(coarse)]
     images = torch.cat(samples)
 

@@ -16,6 +16,8 @@ from rgflow.outputs import Made, Outputs, keeping, lines
 from rgflow.text import Screen, bars, say, table
 
 if TYPE_CHECKING:
+    from jsonargparse import Namespace
+
     from rgflow.flow import Flow
     from rgflow.photographs.collections import Given
 
@@ -83,24 +85,18 @@ def run(arguments: Sequence[str]) -> None:
     prepare_machine()
     flow = trained.load(settings.model).flow
     check_windows(flow)
-    score = Score(
-        flow=flow,
-        codecs=codecs,
-        background=settings.background,
-        most=most(settings, MAX_PIXELS),
-        passes=settings.adapt,
-        keep=keep,
-    )
-    key = hash_of([trained.fingerprint(flow), score.settings])
+    matters = [codecs, settings.background, most(settings, MAX_PIXELS), settings.adapt]
+    key = hash_of([trained.fingerprint(flow), matters])
     home = out.with_name(f"{out.name}.parts") if out else None
     files = [file for group in pictures.groups for file in group]
-    what = [settings.model, settings.paths, score.settings]
+    what = [settings.model, settings.paths, matters]
     results = Outputs(
         out or Path(), files if out else [], what, overwrite=settings.overwrite, home=home
     )
     with results.guarded():
         if out:
             results.check(out)
+        score = Score(flow, settings, codecs, keep)
         rows = collecting.each(settings, results, pictures, score, key=key)
         if out:
             write(out, rows)
@@ -108,30 +104,15 @@ def run(arguments: Sequence[str]) -> None:
     collecting.check_complete(rows)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Score:
-    """What a flow and codecs need for a picture.
-
-    Attributes:
-        flow: A flow of photographs.
-        codecs: Names of codecs.
-        background: The colour behind transparent pixels.
-        most: Maximum number of pixels.
-        passes: How often every pixel is learned meanwhile (`rgflow.photographs.prequential`).
-        keep: The folder for the flow that has learned the picture.
-    """
+    """What a flow and codecs need for a picture, by the settings of the command."""
 
     flow: Flow
-    codecs: Sequence[str] = ()
-    background: str = "white"
-    most: int
-    passes: int = 0
+    settings: Namespace
+    codecs: Sequence[str]
     keep: Path | None = None
-
-    @property
-    def settings(self) -> list[Any]:
-        """All that the numbers depend on, beside the flow."""
-        return [self.codecs, self.background, self.most, self.passes]
+    """The folder for the flow that has learned the picture."""
 
     def __call__(self, given: Given) -> Made:
         """The row of a picture: `width`, `height` and `channels`; `bits` per dimension, and its
@@ -143,11 +124,12 @@ class Score:
         import torch
 
         from rgflow.photographs import codecs, scoring
-        from rgflow.photographs.pictures import read
+        from rgflow.photographs.pictures import MAX_PIXELS, read
         from rgflow.photographs.prequential import score
 
         what = "what an earlier run found"
-        picture = read(given.file, self.background, most=self.most)
+        passes, pixels = self.settings.adapt, most(self.settings, MAX_PIXELS)
+        picture = read(given.file, self.settings.background, most=pixels)
         channels, height, width = picture.seen.shape
         if self.flow.config.channels < channels:
             raise ValueError("Expected a grey picture, as the model has one channel; got colours.")
@@ -168,10 +150,8 @@ class Score:
                     file.flush()
                 shown.update(task, completed=share)
 
-            if self.passes:
-                found, learned = score(
-                    self.flow, images[0], self.passes, done=done, progress=progress
-                )
+            if passes:
+                found, learned = score(self.flow, images[0], passes, done=done, progress=progress)
                 if self.keep:
                     learned.save_pretrained(self.keep)
             else:

@@ -178,15 +178,13 @@ def load(settings: Namespace, model: Model) -> Subjects:
         FileNotFoundError: If a file or folder isn't there.
         ValueError: If it isn't what it should be.
     """
-    import copy
-
     import torch
 
     from rgflow.analysis.traversals import fig6_temperature
 
     flow = model.flow
     device = flow.device
-    exact = copy.deepcopy(flow).to(torch.float64)
+    exact = flow.in_dtype(torch.float64)
     temperature = settings.temperature
     if temperature is None:
         temperature = fig6_temperature(flow.levels)

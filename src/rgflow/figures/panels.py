@@ -125,10 +125,10 @@ def stacked(pictures: Sequence[Image.Image], space: int = SPACE) -> Image.Image:
     return pasted(size, *((p, (0, y)) for p, y in zip(pictures, [0, *ends[:-1]], strict=True)))
 
 
-def framed(picture: Image.Image, space: int = SPACE) -> Image.Image:
+def framed(picture: Image.Image) -> Image.Image:
     """A picture with white around it."""
-    size = (picture.width + 2 * space, picture.height + 2 * space)
-    return pasted(size, (picture, (space, space)))
+    size = (picture.width + 2 * SPACE, picture.height + 2 * SPACE)
+    return pasted(size, (picture, (SPACE, SPACE)))
 
 
 def arranged(pictures: Sequence[Image.Image], across: int = 1) -> Image.Image:

@@ -172,31 +172,28 @@ def completions(
     image: Tensor,
     mask: Mask,
     draws: Tensor,
-    mean: Tensor,
-    spread: Tensor,
     *,
     truth: Tensor | None = None,
     scale: int = 3,
 ) -> Image.Image:
-    """Several completions of one image, and their mean and spread pixel by pixel.
+    """Several completions of one image, and their mean and spread pixel by pixel: the root mean
+    square over channels of the standard deviation, in grey levels.
 
     Args:
         image: [C, H, W], uint8 or reals in [0, 256); what is in the region isn't shown.
         mask: The region, [H, W].
-        draws: Completions to show, [D, C, H, W].
-        mean: Of all completions, [C, H, W].
-        spread: Their standard deviation in grey levels, [C, H, W]; of it, the root mean square
-            over channels is shown.
+        draws: The completions, [D, C, H, W].
         truth: The image as it should be, [C, H, W]; None: unknown.
 
     Raises:
         ValueError: If shapes don't fit, or there are neither 1 nor 3 channels.
     """
-    deviation = spread.double().square().mean(0).sqrt()
+    values = draws.float()
+    deviation = values.std(0, correction=0).double().square().mean(0).sqrt()
     above = {
         "truth": truth,
         "corrupted": marked(image[None], mask)[0],
-        "mean": mean,
+        "mean": values.mean(0),
         "spread": heat(deviation),
     }
     parts = [

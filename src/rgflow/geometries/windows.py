@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 from annotated_types import Ge, Le, Len
 
 from rgflow.actions import Action
-from rgflow.cells import Boundary, Cells, Geometry, Offset, Square, Sublattice, fitting
+from rgflow.cells import Boundary, Cells, Geometry, Offset, Square, Sublattice
 from rgflow.checks import MAX_LEVELS, MAX_SIZE
 from rgflow.kinds import FROM_LEVEL, config
 
@@ -154,8 +154,9 @@ class Windows(Geometry, kind="windows"):
         if self.inside is not None:
             rows, columns = (-(-edge // 2**level) for edge in self.inside)
             extent = min(rows, grid[0]), min(columns, grid[1])
+        rows, columns = (len(range(at, n, step)) for at, n in zip(start, extent, strict=True))
         return Sublattice(
-            name, level, grid, start, step, fitting(extent, start, step), ((0, 0), *around), 1,
+            name, level, grid, start, step, (rows, columns), ((0, 0), *around), 1,
             periodic=self.periodic, extent=extent, square=square,
         )  # fmt: skip
 

@@ -59,17 +59,6 @@ EXAMPLES: dict[str, tuple[str, Callable[[tuple[int, int], Random], Mask], int]] 
 damaged pixels."""
 
 
-def whole(name: str) -> io.BytesIO:
-    """A PNG file of a photograph of `EXAMPLES` without damage.
-
-    Example:
-        >>> Image.open(whole("dust")).size
-        (512, 512)
-    """
-    which = EXAMPLES[name][0]
-    return _file(photograph(which).transpose(1, 2, 0), which)
-
-
 def damaged(name: str) -> tuple[io.BytesIO, Mask]:
     """A PNG file of a damaged photograph, and what is damaged, [H, W].
 

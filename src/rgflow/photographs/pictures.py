@@ -20,7 +20,6 @@ from PIL.ImageFile import ImageFile
 from rgflow.cells import Mask
 from rgflow.data.images import Pixels
 from rgflow.data.opening import KEPT, MAX_PIXELS, decoded, flat, in_tiff, keep, picture_file
-from rgflow.files import replacing, writing
 from rgflow.photographs.deep import deep
 
 LOSSLESS = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP", ".bmp": "BMP"}
@@ -206,6 +205,11 @@ _KEPT = {
 """What the formats hold besides pixels."""
 
 
+def lossless_ending(path: Path) -> str:
+    """That of a picture without loss that is made of a file: its own, or .png."""
+    return path.suffix if path.suffix.lower() in LOSSLESS else ".png"
+
+
 def named(image: Image.Image, path: Path) -> Path:
     """The path for a picture that is written without loss: with the ending of PNG or TIFF, if the
     format of its own ending is lossy or can't hold the picture.
@@ -219,21 +223,6 @@ def named(image: Image.Image, path: Path) -> Path:
     if fits and {*_KEPT["PNG"]} & image.info.keys() <= {*_KEPT[kind]}:
         return path
     return path.with_suffix(".png" if lossless_for(image.mode) == "PNG" else ".tif")
-
-
-def write(image: Image.Image, path: Path) -> Path:
-    """Write a picture without loss to a path that `named` gave, whole or not at all, in a folder
-    that is made if need be.
-
-    Returns:
-        The path.
-
-    Raises:
-        OSError: If the file can't be written.
-    """
-    with writing(path), replacing(path) as part:
-        part.write_bytes(encoded(image, path))
-    return path
 
 
 def encoded(image: Image.Image, path: Path) -> bytes:

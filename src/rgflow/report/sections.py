@@ -176,7 +176,7 @@ def traversals(subject: ReportedFlow) -> Section:
                 traversal_frames(shown, scale=subject.scale(96), across=2),
                 "The strongest latents of each level, from −2 to 2, beside their receptive fields",
             ),
-            tables.ranked(found, chosen, "The latents shown"),
+            tables.ranked(found, chosen),
         ],
     )
 

@@ -142,8 +142,8 @@ def strengths(found: ReceptiveFields, threshold: float, flow: str = "") -> Table
     )
 
 
-def ranked(found: Factors, among: Sequence[Address], title: str) -> Table:
-    """Some latents with their strengths and labels."""
+def ranked(found: Factors, among: Sequence[Address]) -> Table:
+    """Latents that are shown, with their strengths and labels."""
     of = found.associations
     rows: list[Sequence[str]] = []
     for address in among:
@@ -152,7 +152,7 @@ def ranked(found: Factors, among: Sequence[Address], title: str) -> Table:
         rows.append((at(address), *(names_of[:2] if of else ()), _strength(found.fields, address)))
     more = f"; {associated(of)}" if of else ""
     return Table(
-        title=title,
+        title="The latents shown",
         head=(AT, *(("tells most about", "then about") if of else ()), "strength"),
         rows=rows,
         settings=f"Strengths {how_found(found.fields)}{more}.",
