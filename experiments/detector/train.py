@@ -226,7 +226,9 @@ def main() -> None:
     network = Detector()
     if settings.begins:
         with torch.no_grad():
-            begin(network, {name: x.float() for name, x in tensors.load(settings.begins)[0].items()})
+            begin(
+                network, {name: x.float() for name, x in tensors.load(settings.begins)[0].items()}
+            )
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE), use_buffers=True)
     kernels = [x for x in network.parameters() if x.ndim == 4 and x.shape[-1] > 1]
     matrices = [nn.Parameter(x.detach().flatten(1)) for x in kernels]  # share the kernels' memory
