@@ -9,6 +9,9 @@ same command goes on where it was stopped.
 It learns from patches of the 37 photographs among Debian's wallpapers that the model `photos`
 learned from. Its probabilities are then calibrated on the validation photographs.
 
+Those of the package learned for 18,000 steps with two thirds of the channels, and `--begins` from
+there for 26,000 more.
+
 Writes the weights (float16) into the package, and `result.json` beside this file: how well they
 find damage of the validation photographs, of other settings than those of training.
 """
@@ -16,6 +19,7 @@ find damage of the validation photographs, of other settings than those of train
 import argparse
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +188,30 @@ def calibrate(network: Detector, pictures: list[list[Pixels]]) -> None:
     network.calibration.requires_grad_(False)
 
 
+def begin(network: Detector, weights: Mapping[str, Tensor]) -> None:
+    """Begin with the weights of a network that is as wide or narrower, and compute what it does:
+    nothing of what new channels say is listened to yet."""
+    own = network.state_dict()
+
+    def seen(of: Mapping[str, Tensor], level: int) -> int:
+        return len(of[f"down.{level}.{len(network.down[level]) - 1}.weights.weight"])
+
+    for name, old in weights.items():
+        new, part = own[name], name.split(".")
+        if old.ndim < 4:
+            if old.ndim:  # not the number of batches
+                new[: len(old)] = old
+            continue
+        kept = list(range(old.shape[1]))
+        if part[0] == "up" and part[2] == "0":  # what was seen at this size comes last
+            level = len(network.down) - 2 - int(part[1])
+            first = old.shape[1] - seen(weights, level)
+            shift = new.shape[1] - seen(own, level) - first
+            kept[first:] = [x + shift for x in kept[first:]]
+        new[: len(old)] = 0
+        new[: len(old), kept] = old
+
+
 def main() -> None:
     """Train, calibrate, and write the weights."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -191,10 +219,16 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("runs/detector"))
     parser.add_argument("--weights", type=Path, default=WEIGHTS)
+    parser.add_argument("--begins", type=Path)
     settings = parser.parse_args()
     torch.set_num_threads(settings.threads)
     torch.manual_seed(0)
     network = Detector()
+    if settings.begins:
+        with torch.no_grad():
+            begin(
+                network, {name: x.float() for name, x in tensors.load(settings.begins)[0].items()}
+            )
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE), use_buffers=True)
     kernels = [x for x in network.parameters() if x.ndim == 4 and x.shape[-1] > 1]
     matrices = [nn.Parameter(x.detach().flatten(1)) for x in kernels]  # share the kernels' memory

@@ -29,9 +29,9 @@ from rgflow.cells import Mask
 from rgflow.numerics import bfloat16_pays
 
 WEIGHTS = Path(__file__).with_name("detector.safetensors")
-DOWN = ((6, 16, 16), (16, 32, 32), (32, 48, 48), (48, 64, 64, 64))
+DOWN = ((6, 24, 24), (24, 40, 40), (40, 64, 64), (64, 88, 88, 88))
 """Channels before, between and after the convolutions at full size, 1/2, 1/4 and 1/8."""
-UP = ((64 + 48, 48), (48 + 32, 32, 16), (16 + 16, 16))
+UP = ((88 + 64, 64), (64 + 40, 40, 24), (24 + 24, 24))
 """The same on the way back, where what was seen at this size comes in as well."""
 UNIT, RIM = 8, 88
 """Rows and columns are whole multiples of `UNIT`; a pixel depends on at most `RIM` pixels on every
