@@ -190,7 +190,8 @@ def restore(
     hole = check_hole(image, hole)
     deep = deep_parts(hole)
     thin = hole & ~deep
-    trial = _trial(thin, hole) if thin.sum() <= MAX_COPIED else np.zeros_like(hole)
+    helps = thin.sum() <= MAX_COPIED and (_unknown(hole)[thin] > UNKNOWN[0]).any()
+    trial = _trial(thin, hole) if helps else np.zeros_like(hole)
     missing = thin | trial
     work = [
         WORK_OF_TEXTURE * int(deep.sum()),
@@ -260,11 +261,15 @@ def _beside_elsewhere(
     squares = missing * (1 + rows[:, None] * (columns[-1] + 1) + columns)
     where, found = torch.from_numpy(missing), values
     elsewhere = _from_elsewhere(image, squares, missing, 0, progress)[:, where].cpu()
-    unknown = uniform_filter(missing.astype(np.float32), 2 * REACH + 1)[missing]
-    ramp = ((unknown - UNKNOWN[0]) / (UNKNOWN[1] - UNKNOWN[0])).clip(0, 1)
+    ramp = ((_unknown(missing)[missing] - UNKNOWN[0]) / (UNKNOWN[1] - UNKNOWN[0])).clip(0, 1)
     change = torch.from_numpy(ramp) * (elsewhere - found)
     right = image[:, where].cpu() - found  # of pixels on trial
     return found + _share((change * right).sum(0), (change**2).sum(0), missing, trial) * change
+
+
+def _unknown(missing: Mask) -> NDArray[np.float32]:
+    """The share of a patch around every pixel that is missing, [H, W]."""
+    return np.asarray(uniform_filter(missing.astype(np.float32), 2 * REACH + 1))
 
 
 def _share(product: Tensor, square: Tensor, missing: Mask, trial: Mask) -> Tensor:
