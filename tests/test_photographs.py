@@ -226,19 +226,6 @@ def test_a_large_hole_has_no_edges_inside(photos):
     assert told[-1] == pytest.approx(1)
 
 
-def test_detail_is_drawn_into_what_is_restored_deep_inside(photos):
-    image = torch.tensor(photograph("chelsea", scale=4))[:, :48, :48].contiguous()
-    hole = np.zeros((48, 48), dtype=bool)
-    hole[8:40, 8:40] = True
-    drawn = next(completions(photos, image, hole, 1, particles=2))
-    expected = restore(photos, image, hole)
-    assert torch.equal(drawn[:, 16:32:4, 16:32:4], expected[:, 16:32:4, 16:32:4])
-    between = torch.from_numpy(hole).clone()
-    between[16:32:4, 16:32:4] = False
-    assert (drawn != expected)[:, between].float().mean() > 0.2
-    assert torch.equal(drawn[:, ~hole], image[:, ~hole])
-
-
 def test_repairs_get_the_grain_of_their_surroundings(photos):
     """As much of it, channels together, the same for a seed, and nowhere else."""
     random = np.random.default_rng(0)

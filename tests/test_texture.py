@@ -77,7 +77,8 @@ def test_what_is_elsewhere_is_left_where_it_is_wrong():
     hole[40:44, 10:80] = True
     seen = []
     found = restore(load_flow("photos").frozen(), image, hole, sweeps=1, preview=seen.append)
-    assert (found.float() - seen[0]).abs().max() <= 3
+    before, after = ((one.float() - image).square().mean().sqrt() for one in (seen[0], found))
+    assert after < 1.02 * before
 
 
 def test_completions_of_wide_holes_differ():

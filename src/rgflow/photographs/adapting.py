@@ -26,7 +26,7 @@ from rgflow.cells import Mask, Sublattice
 from rgflow.checks import check_at_least, check_whole
 from rgflow.flow import Flow
 from rgflow.model import RGFlow
-from rgflow.photographs.restoring import SWEEPS, check_hole, restore
+from rgflow.photographs.restoring import SWEEPS, Repair, check_hole, restore
 from rgflow.photographs.scoring import check_windows, sized
 from rgflow.photographs.surroundings import Grids, Surroundings, reach
 from rgflow.processes import TerminatedError
@@ -317,14 +317,15 @@ def restore_adapted(
     def stage(first: float, part: float) -> Callable[[float], None]:
         return lambda share: progress(first + part * share) if progress else None
 
-    usual = restore(flow, image, hole, sweeps=sweeps, progress=stage(0, 0.2))
+    repair = Repair(image, hole)
+    usual = repair.by(flow, sweeps=sweeps, progress=stage(0, 0.2))
     learning = stage(0.2, 0.6)
     adapted = adapt(flow, usual, hole, steps=steps, seconds=seconds, seed=seed, progress=learning)
     if not adapted.after < adapted.before:
         return usual, adapted
     whole = usual
     with _enough():
-        other = restore(adapted.flow, image, hole, sweeps=sweeps, progress=stage(0.8, 0.2))
+        other = repair.by(adapted.flow, sweeps=sweeps, progress=stage(0.8, 0.2))
         whole = ((usual.int() + other + 1) // 2).to(torch.uint8)
     return whole, adapted
 

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.ndimage import (  # type: ignore[attr-defined]  # which is found when it runs
-    binary_dilation,
     distance_transform_cdt,
     distance_transform_edt,
+    find_objects,
     gaussian_filter,
     label,
     uniform_filter,
@@ -54,10 +54,11 @@ it is taken. Chosen as `SWEEPS`."""
 UNKNOWN = 0.45, 0.7
 """The share of a patch around a pixel that is missing from which on something is taken from
 elsewhere, and all that the trial allows: single pixels are known best by their neighbours."""
-MAX_COPIED, MAX_TRIAL = 60_000, 10_000
+MAX_COPIED, MAX_TRIAL = 25_000, 10_000
 """Pixels up to which thin parts are also filled from elsewhere, and of the trial, for time."""
-SQUARE = 256
-"""Edge of the squares in which that is done."""
+SQUARE, MARGIN = 256, 160
+"""Edge of the squares in which that is done, and how far in pixels around a part of a hole at least
+it is filled from, and twice its edge."""
 TILE, TILE_MARGIN = 96, 16
 """Edge of the squares whose holes are initialised together, and the margin around them, in pixels:
 biharmonic inpainting of a whole photograph at once would need too much memory."""
@@ -187,43 +188,95 @@ def restore(
         >>> restore(load_flow("photos"), image, hole)[:, 10, 20]
         tensor([99, 99, 99], dtype=torch.uint8)
     """
-    hole = check_hole(image, hole)
-    deep = deep_parts(hole)
-    thin = hole & ~deep
-    helps = thin.sum() <= MAX_COPIED and (_unknown(hole)[thin] > UNKNOWN[0]).any()
-    trial = _trial(thin, hole) if helps else np.zeros_like(hole)
-    missing = thin | trial
-    work = [
-        WORK_OF_TEXTURE * int(deep.sum()),
-        PIXELS_PER_TILE * int(_any_in(missing, TILE).sum()),
-        sweeps * int(missing.sum()),
-        WORK_OF_TEXTURE * int(missing.sum()) if trial.any() else 0,
-    ]
+    repair = Repair(image, hole)
+    return repair.by(flow, sweeps=sweeps, progress=progress, preview=preview)
 
-    def stage(number: int) -> Callable[[float], None]:
-        def tell(share: float) -> None:
-            if progress:
-                progress((sum(work[:number]) + share * work[number]) / sum(work))
 
-        return tell
+class Repair:
+    """A hole to `restore`, and what is found for it elsewhere, which no flow changes.
 
-    def filled(values: Tensor) -> Tensor:
-        out = image.clone()
-        new = values[:, torch.from_numpy(thin[missing])].round().clamp(0, 255)
-        out[:, torch.from_numpy(thin)] = new.to(out)
+    Args:
+        image: As of `restore`.
+        hole: As of `restore`.
+
+    Raises:
+        ValueError: If sizes don't fit, or none or all pixels are missing.
+    """
+
+    def __init__(self, image: Tensor, hole: Mask) -> None:
+        self._image, self._hole = image, check_hole(image, hole)
+        self._deep = deep_parts(hole)
+        self._thin = thin = hole & ~self._deep
+        helps = thin.sum() <= MAX_COPIED and (_unknown(hole)[thin] > UNKNOWN[0]).any()
+        self._trial = _trial(thin, hole) if helps else np.zeros_like(hole)
+        self._missing = thin | self._trial
+        self._elsewhere: Tensor | None = None
+        """Levels of what is missing, [C, k]."""
+
+    @torch.no_grad()
+    def by(
+        self,
+        flow: Flow,
+        *,
+        sweeps: int = SWEEPS,
+        progress: Callable[[float], None] | None = None,
+        preview: Callable[[Tensor], None] | None = None,
+    ) -> Tensor:
+        """The photograph restored by a flow, uint8 [C, H, W]; arguments are as for `restore`.
+
+        Raises:
+            ValueError: If the flow is of another kind, or its coarse images are averages.
+        """
+        missing, trial = self._missing, self._trial.any()
+        work = [
+            WORK_OF_TEXTURE * int(self._deep.sum()),
+            PIXELS_PER_TILE * int(_any_in(missing, TILE).sum()),
+            sweeps * int(missing.sum()),
+            WORK_OF_TEXTURE * int(missing.sum()) if trial and self._elsewhere is None else 0,
+        ]
+
+        def stage(number: int) -> Callable[[float], None]:
+            def tell(share: float) -> None:
+                if progress:
+                    progress((sum(work[:number]) + share * work[number]) / sum(work))
+
+            return tell
+
+        if self._deep.any():
+            parts = label(self._deep, np.ones((3, 3)))[0]
+            self._image = _from_elsewhere(self._image, parts, self._hole, 0, stage(0))
+            self._deep = np.zeros_like(self._deep)
+        if not self._thin.any():
+            return self._image
+        start = self._image.cpu().numpy().copy()
+        _smooth(start, missing, stage(1))
+        for sweep, values in enumerate(_medians(flow, start, missing, sweeps, stage(2))):
+            if preview and sweep == 0 and (sweeps > 1 or trial):
+                preview(self._filled(values))
+        if trial:
+            values = self._beside_elsewhere(values, stage(3))
+        return self._filled(values)
+
+    def _filled(self, values: Tensor) -> Tensor:
+        """The photograph with levels of what is missing, [C, k]."""
+        out, thin = self._image.clone(), torch.from_numpy(self._thin)
+        new = values[:, thin[torch.from_numpy(self._missing)]].round().clamp(0, 255)
+        out[:, thin.to(out.device)] = new.to(out)
         return out
 
-    image = _from_elsewhere(image, label(deep, np.ones((3, 3)))[0], hole, 0, stage(0))
-    if not thin.any():
-        return image
-    start = image.cpu().numpy().copy()
-    _smooth(start, missing, stage(1))
-    for sweep, values in enumerate(_medians(flow, start, missing, sweeps, stage(2))):
-        if preview and sweep == 0 and (sweeps > 1 or trial.any()):
-            preview(filled(values))
-    if trial.any():
-        values = _beside_elsewhere(image, values, missing, trial, stage(3))
-    return filled(values)
+    def _beside_elsewhere(self, values: Tensor, progress: Callable[[float], None]) -> Tensor:
+        """Levels that are expected, and those of elsewhere, by their errors on trial, [C, k]."""
+        missing, where = self._missing, torch.from_numpy(self._missing)
+        if self._elsewhere is None:
+            rows, columns = (np.arange(size) // SQUARE for size in missing.shape)
+            squares = missing * (1 + rows[:, None] * (columns[-1] + 1) + columns)
+            found = _from_elsewhere(self._image.cpu(), squares, missing, 0, progress)
+            self._elsewhere = found[:, where]
+        ramp = ((_unknown(missing)[missing] - UNKNOWN[0]) / (UNKNOWN[1] - UNKNOWN[0])).clip(0, 1)
+        change = torch.from_numpy(ramp) * (self._elsewhere - values)
+        right = self._image.cpu()[:, where] - values  # of pixels on trial
+        share = _share((change * right).sum(0), (change**2).sum(0), missing, self._trial)
+        return values + share * change
 
 
 def _medians(
@@ -243,28 +296,6 @@ def _medians(
             around.image[:, *where.T] = around.median(where).T.to(torch.uint8)
             progress((sweep + (number + 1) / len(parts)) / sweeps)
         yield (share * around.image[:, i, j] + (1 - share) * begun).cpu()
-
-
-def _beside_elsewhere(
-    image: Tensor, values: Tensor, missing: Mask, trial: Mask, progress: Callable[[float], None]
-) -> Tensor:
-    """Levels of what is missing [C, k], and what the photograph holds elsewhere, by their errors.
-
-    Args:
-        image: uint8 [C, H, W].
-        values: What is expected, [C, k].
-        missing: Pixels, of which k are missing, [H, W].
-        trial: Those of them that are known, [H, W].
-        progress: Called with the share of the work that is done.
-    """
-    rows, columns = (np.arange(size) // SQUARE for size in missing.shape)
-    squares = missing * (1 + rows[:, None] * (columns[-1] + 1) + columns)
-    where, found = torch.from_numpy(missing), values
-    elsewhere = _from_elsewhere(image, squares, missing, 0, progress)[:, where].cpu()
-    ramp = ((_unknown(missing)[missing] - UNKNOWN[0]) / (UNKNOWN[1] - UNKNOWN[0])).clip(0, 1)
-    change = torch.from_numpy(ramp) * (elsewhere - found)
-    right = image[:, where].cpu() - found  # of pixels on trial
-    return found + _share((change * right).sum(0), (change**2).sum(0), missing, trial) * change
 
 
 def _unknown(missing: Mask) -> NDArray[np.float32]:
@@ -289,7 +320,7 @@ def _share(product: Tensor, square: Tensor, missing: Mask, trial: Mask) -> Tenso
 def _trial(hole: Mask, near: Mask) -> Mask:
     """Known pixels that are hidden as well, to see how well pixels like those of a hole are filled:
     the hole, shifted to where most of it is known and far from what is missing."""
-    free, best = ~binary_dilation(near, np.ones((2 * APART + 1,) * 2)), np.zeros_like(hole)
+    free, best = distance_transform_cdt(~near, "chessboard") > APART, np.zeros_like(hole)
     for by in SHIFTS:
         for axis in (0, 1):
             trial = np.roll(hole, by, axis) & free
@@ -466,12 +497,15 @@ def _from_elsewhere(
         seed: Of `textured`.
         progress: Called with the share of the work that is done.
     """
-    whole, every = image, np.unique(names[names > 0])
-    for number, name in enumerate(every):
-        found = textured(image, names == name, barred=barred, seed=seed)
-        whole = torch.where(torch.from_numpy(names == name).to(image.device), found, whole)
+    image, every = image.clone(), find_objects(names)
+    for number, box in enumerate(every):
+        if box is not None:
+            margin = max(MARGIN, *(2 * (of.stop - of.start) for of in box))
+            part = tuple(slice(max(of.start - margin, 0), of.stop + margin) for of in box)
+            own = names[part] == number + 1
+            image[:, *part] = textured(image[:, *part], own, barred=barred[part], seed=seed)
         progress((number + 1) / len(every))
-    return whole
+    return image
 
 
 def _depths(hole: Mask) -> NDArray[np.int32]:

@@ -26,8 +26,6 @@ from rgflow.cells import Mask
 REACH = 3
 """Pixels from the centre of a patch to its edge. This and all other numbers were chosen on
 photographs of wallpapers that no model learned from."""
-MARGIN = 160
-"""How far in pixels around a hole patches come from at least, and twice its edge."""
 SHALLOW = 6
 """Depth of the hole in the coarsest image."""
 ROUNDS = 2, 12
@@ -174,7 +172,7 @@ def textured(
     seed: int = 0,
     progress: Callable[[float], None] | None = None,
 ) -> Tensor:
-    """Fill a hole with what the photograph holds elsewhere.
+    """Fill a hole with what the photograph holds elsewhere; of a large one, give a part around it.
 
     Args:
         image: uint8 [C, H, W]; what it holds inside the hole has no influence.
@@ -195,10 +193,7 @@ def textured(
     """
     generator = torch.Generator().manual_seed(seed)
     barred = hole if barred is None else hole | barred
-    rows, columns = (np.flatnonzero(hole.any(axis)) for axis in (1, 0))
-    margin = max(MARGIN, 2 * np.ptp(rows), 2 * np.ptp(columns))
-    part = tuple(slice(max(at[0] - margin, 0), at[-1] + margin + 1) for at in (rows, columns))
-    x, hole, barred = image[:, *part].cpu(), hole[part], barred[part]
+    x = image.cpu()
     near = distance_transform_edt(barred, return_distances=False, return_indices=True)
     levels = [_Level(x[:, *torch.from_numpy(near)].float(), hole, barred)]
     while distance_transform_cdt(levels[-1].hole, "chessboard").max() > SHALLOW:
@@ -229,10 +224,8 @@ def textured(
             level.fill(nearest, apart)
             if progress:
                 progress(1 - (number + 1 - (turn + 1) / rounds) / len(levels))
-    out = image.clone()
     filled = levels[0].x.round().clamp(0, 255).to(torch.uint8)
-    out[:, *part] = torch.where(torch.from_numpy(hole), filled, x).to(out.device)
-    return out
+    return torch.where(torch.from_numpy(hole), filled, x).to(image.device)
 
 
 def _finer(coarse: _Level, nearest: Tensor, level: _Level, by_chance: Tensor) -> Tensor:
