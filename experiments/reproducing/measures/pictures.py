@@ -80,11 +80,11 @@ def dead(share: float) -> Callable[[tuple[int, int], Random], Mask]:
 
 
 def hole(edge: int) -> Callable[[tuple[int, int], Random], Mask]:
-    """One square."""
+    """One square, near the middle."""
 
     def made(shape: tuple[int, int], random: Random) -> Mask:
         found = np.zeros(shape, dtype=bool)
-        i, j = (random.integers(edge // 2, size - edge - edge // 2) for size in shape)
+        i, j = ((size - edge) // 2 + random.integers(-20, 21) for size in shape)
         found[i : i + edge, j : j + edge] = True
         return found
 
