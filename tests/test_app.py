@@ -186,18 +186,18 @@ def test_shares_are_of_the_first_image(work):
 
 def test_own_images(work):
     image = picture(work)
-    work.take(work.opened.encoded(image, "mine.png"))
+    work.take(work.encode(image, "mine.png"))
     assert torch.equal(work.image.pixels, image)  # through its latents
     moving.choose(work, addresses(work)[0])
     moving.set_values(work, [0.5])
-    mixing.set_second(work, work.opened.encoded(picture(work, 1), "other.png"))
+    mixing.set_second(work, work.encode(picture(work, 1), "other.png"))
     work.change(mixing.mixtures(work, [[0.5] * work.opened.flow.levels])[0])
 
 
 @repaired
 def test_repairs(work):
     image = picture(work)
-    work.take(work.opened.encoded(image, "mine.png"))
+    work.take(work.encode(image, "mine.png"))
     repairing.paint(work, hole(work))
     start = work.state
     repairing.repair(work, 3, lambda: False)
@@ -574,7 +574,7 @@ def test_a_page_finds_its_own_after_its_server_was_killed(models, tmp_path, monk
         mixing.set_second(work, work.state.samples[1])
         mixing.set_shares(work, [1.0] + [0.0] * (work.opened.flow.levels - 1))
         repairing.paint(work, hole(work))
-        repairing.accept(work, [work.opened.encoded(work.image.pixels.flip(1), "repaired")])
+        repairing.accept(work, [work.encode(work.image.pixels.flip(1), "repaired")])
         moving.choose(work, addresses(work)[0])
         moving.set_values(work, [1.5])
         work.open(store.models.open(models.names["grey-once"]))

@@ -187,17 +187,18 @@ class Hierarchy(ImageSpace):
         with self.precision.changed(networks=networks, fast=True):
             yield
 
-    def fitting(self, latents: Latents) -> Self:
-        """This flow in the number format of latents.
-
-        Raises:
-            ValueError: If they are of another geometry.
-        """
+    def check_latents(self, latents: Latents) -> None:
+        """Raise a `ValueError` unless latents are of this flow's geometry."""
         if latents.lattice != self.lattice or latents.channels != self.config.channels:
             raise ValueError(
                 f"Expected latents of {self.config.channels} channels on {self.lattice}; "
                 f"got {latents.channels} channels on {latents.lattice}."
             )
+
+    def fitting(self, latents: Latents) -> Self:
+        """This flow in the number format of latents, which must be of its geometry; otherwise a
+        `ValueError`."""
+        self.check_latents(latents)
         return self.in_dtype(latents.levels[-1].dtype)
 
     def in_dtype(self, dtype: torch.dtype) -> Self:

@@ -203,7 +203,7 @@ def take_picture(work: Workspace, path: str) -> None:
     config = work.opened.flow.config
     target = Target(height=config.height, width=config.width, channels=config.channels)
     pixels = torch.tensor(target.fit(opened_picture(path)))
-    work.take(work.opened.encoded(pixels, Path(path).name[:MAX_NAME]))
+    work.take(work.encode(pixels, Path(path).name[:MAX_NAME]))
 
 
 def save_image(work: Workspace) -> str:

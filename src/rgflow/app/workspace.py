@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from rgflow.app.models import LatentImage, OpenModel
 from rgflow.latents import Address, Latents
@@ -211,6 +212,10 @@ class Workspace:
         """Draw images, one for every seed, and take the first."""
         found = self.opened.sampled(seeds, temperature)
         self.take(found[0], samples=tuple(found))
+
+    def encode(self, pixels: Tensor, caption: str) -> LatentImage:
+        """An image of the user's own, uint8 [C, H, W]."""
+        return self.opened.encoded(pixels, caption)
 
 
 def _initial(opened: OpenModel, image: LatentImage | None = None) -> State:

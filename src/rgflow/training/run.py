@@ -291,8 +291,8 @@ class Run:
             part.write_text(to_yaml(config))
         now = datetime.now(UTC).isoformat(timespec="seconds")
         before = self.record()
-        write_json(
-            self.folder / RECORD,
+        self.save_json(
+            RECORD,
             {
                 "format": FORMAT,
                 "started": before.get("started", now),
@@ -319,7 +319,7 @@ class Run:
 
     def write_result(self, result: Any) -> None:
         """Add the result (a dataclass) to run.json."""
-        write_json(self.folder / RECORD, {**self.record(), "result": asdict(result)})
+        self.save_json(RECORD, {**self.record(), "result": asdict(result)})
 
     def open_log(self, size: int) -> None:
         """Open the log for writing, as `log`, after cutting it to `size` bytes."""
@@ -333,6 +333,12 @@ class Run:
         """Draw the learning curve so far."""
         self.pictures.mkdir(exist_ok=True)
         figures.learning_curve(self.entries(), unit, self.pictures / "curve.png")
+
+    def save_json(self, name: str, content: Any) -> Path:
+        """Write a result (a dataclass or plain values) into the folder."""
+        path = self.folder / name
+        write_json(path, content)
+        return path
 
 
 def several_processes() -> bool:

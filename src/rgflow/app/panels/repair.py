@@ -125,7 +125,7 @@ def repair(work: Workspace, seed: int, stopping: Callable[[], bool]) -> None:
             found += list(filled.completions[0].samples)
         if stopping():
             break
-    accept(work, [work.opened.encoded(one, "repaired") for one in found])
+    accept(work, [work.encode(one, "repaired") for one in found])
 
 
 def accept(work: Workspace, completions: Sequence[LatentImage], number: int = 0) -> None:
