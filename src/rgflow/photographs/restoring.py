@@ -54,6 +54,8 @@ it is taken. Chosen as `SWEEPS`."""
 UNKNOWN = 0.45, 0.7
 """The share of a patch around a pixel that is missing from which on something is taken from
 elsewhere, and all that the trial allows: single pixels are known best by their neighbours."""
+WORTH = 0.25
+"""The share of such pixels from which on the trial is made, for time."""
 MAX_COPIED, MAX_TRIAL = 25_000, 10_000
 """Pixels up to which thin parts are also filled from elsewhere, and of the trial, for time."""
 SQUARE, MARGIN = 256, 160
@@ -207,7 +209,8 @@ class Repair:
         self._image, self._hole = image, check_hole(image, hole)
         self._deep = deep_parts(hole)
         self._thin = thin = hole & ~self._deep
-        helps = thin.sum() <= MAX_COPIED and (_unknown(hole)[thin] > UNKNOWN[0]).any()
+        of_use = _unknown(hole)[thin] > UNKNOWN[0]
+        helps = 0 < thin.sum() <= MAX_COPIED and of_use.mean() > WORTH
         self._trial = _trial(thin, hole) if helps else np.zeros_like(hole)
         self._missing = thin | self._trial
         self._elsewhere: Tensor | None = None
