@@ -55,8 +55,8 @@ UNKNOWN = 0.45, 0.7
 """The share of a patch around a pixel that is missing from which on something is taken from
 elsewhere, and all that the trial allows: single pixels are known best by their neighbours."""
 WORTH = 0.25
-"""The share of such pixels from which on the trial is made, for time. Set after the trial had gained
-nothing on thin scratches of the photographs that repairs are measured by."""
+"""The share of such pixels from which on the trial is made, for time. Set after the trial had
+gained nothing on thin scratches of the photographs that repairs are measured by."""
 MAX_COPIED, MAX_TRIAL = 25_000, 10_000
 """Pixels up to which thin parts are also filled from elsewhere, and of the trial, for time."""
 SQUARE, MARGIN = 256, 160
