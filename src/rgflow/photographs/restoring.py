@@ -19,9 +19,7 @@ from scipy.ndimage import (  # type: ignore[attr-defined]  # which is found when
     distance_transform_cdt,
     distance_transform_edt,
     find_objects,
-    gaussian_filter,
     label,
-    uniform_filter,
 )
 from torch import Tensor
 
@@ -29,45 +27,28 @@ from rgflow.bijectors.base import Context
 from rgflow.bijectors.cellwise import BAND, Band
 from rgflow.cells import Mask, Sublattice
 from rgflow.flow import Flow
-from rgflow.photographs.pictures import Pixels
 from rgflow.photographs.scoring import check_windows, padded, sized, window_of
+from rgflow.photographs.spectral import spectral
 from rgflow.photographs.surroundings import Surroundings, reach
-from rgflow.photographs.texture import REACH, textured
-from rgflow.repair.biharmonic import biharmonic
+from rgflow.photographs.texture import textured
 from rgflow.repair.particles import Chain, filling_of
 
-SWEEPS = 4
-"""Number of times every missing pixel is estimated; chosen on validation photographs of
-`wallpapers`."""
-DECAY = 0.7
-"""Factor by which the weight of the estimate against the first guess falls with every pixel from
-the edge of the hole: with fewer known neighbours an estimate says less. Chosen as `SWEEPS`."""
+SWEEPS = 2
+"""Number of times every missing pixel is estimated. This and the next three were chosen on
+validation photographs of `wallpapers`."""
+SHARE, DECAY = 0.6, 0.7
+"""The weight of that estimate against the first guess at the edge of a hole, and the factor by
+which it falls with every pixel from there: with fewer known neighbours an estimate says less."""
 DEEP = 8
-"""Distance in pixels from the edge of a hole above which estimates say little; chosen as
-`SWEEPS`."""
-APART, SHIFTS = 6, (12, -12, 16, -16, 24, -24, 40, -40)
-"""Pixels between what is missing and what is hidden on trial, and by how many rows or columns."""
-NEAR, FEW, DOUBT = 30, 0.02, 0.25
-"""How many pixels around one the trial counts for it, as a standard deviation; the share of it that
-counts everywhere; and the share of what is taken from elsewhere that has to be right before any of
-it is taken. Chosen as `SWEEPS`."""
-UNKNOWN = 0.45, 0.7
-"""The share of a patch around a pixel that is missing from which on something is taken from
-elsewhere, and all that the trial allows: single pixels are known best by their neighbours."""
-WORTH = 0.25
-"""The share of such pixels from which on the trial is made, for time. Set after the trial had
-gained nothing on thin scratches of the photographs that repairs are measured by."""
-MAX_COPIED, MAX_TRIAL = 25_000, 10_000
-"""Pixels up to which thin parts are also filled from elsewhere, and of the trial, for time."""
-SQUARE, MARGIN = 256, 160
-"""Edge of the squares in which that is done, and how far in pixels around a part of a hole at least
-it is filled from, and twice its edge."""
-TILE, TILE_MARGIN = 96, 16
-"""Edge of the squares whose holes are initialised together, and the margin around them, in pixels:
-biharmonic inpainting of a whole photograph at once would need too much memory."""
-PIXELS_PER_TILE, PIXELS_PER_PART, WORK_OF_TEXTURE = 500, 500, 20
-"""Pixels that a sweep estimates in the time in which one square is initialised, in that in which
-one part of a completion is drawn, and in that in which one pixel comes from elsewhere."""
+"""Distance in pixels from the edge of a hole above which estimates say little."""
+FADE = 0.8
+"""The factor by which the weight of few waves against what comes from elsewhere falls with every
+pixel from the edge, where a hole is more than twice that wide; chosen as the others."""
+MARGIN = 160
+"""How far in pixels around a part of a hole at least it is filled from, and twice its edge."""
+WORK_OF_GUESS, PIXELS_PER_PART, WORK_OF_TEXTURE = 3, 500, 20
+"""Pixels that a sweep estimates in the time of the first guess of one, in that in which one part of
+a completion is drawn, and in that in which one pixel comes from elsewhere."""
 GRAIN_NEAR = 12
 """Rows and columns around the nearest known pixel from which the grain of a missing one comes."""
 MAX_COMPLETED_PIXELS = 1 << 18
@@ -160,13 +141,12 @@ def restore(
 ) -> Tensor:
     """Fill a hole with what the flow expects.
 
-    Where it is more than 16 pixels wide (`deep_parts`) comes what the photograph holds elsewhere
-    (`rgflow.photographs.texture`). The rest starts as a smooth surface
-    (`rgflow.repair.biharmonic`). Then every pixel of it is set to the median of its distribution
-    given all others, in several sweeps. Each update takes one evaluation of the network, however
-    large the photograph. The farther from the edge, where less is known, the more the result is
-    blended with the start; and with what the photograph holds elsewhere, as far as that helps with
-    known pixels nearby that are hidden as well, on trial.
+    It starts as what has few waves (`rgflow.photographs.spectral`); where it is more than 16 pixels
+    wide (`deep_parts`) this is blended with what the photograph holds elsewhere
+    (`rgflow.photographs.texture`). Then every pixel near the edge is blended with the median of its
+    distribution given all others, in two sweeps. Each update takes one evaluation of the network,
+    however large the photograph. The farther from the edge, where less is known, the less it
+    counts.
 
     Args:
         flow: A flow of windows, of any size.
@@ -196,7 +176,7 @@ def restore(
 
 
 class Repair:
-    """A hole to `restore`, and what is found for it elsewhere, which no flow changes.
+    """A hole to `restore`, and its first guess, which no flow changes.
 
     Args:
         image: As of `restore`.
@@ -208,14 +188,8 @@ class Repair:
 
     def __init__(self, image: Tensor, hole: Mask) -> None:
         self._image, self._hole = image, check_hole(image, hole)
-        self._deep = deep_parts(hole)
-        self._thin = thin = hole & ~self._deep
-        of_use = _unknown(hole)[thin] > UNKNOWN[0]
-        helps = 0 < thin.sum() <= MAX_COPIED and of_use.mean() > WORTH
-        self._trial = _trial(thin, hole) if helps else np.zeros_like(hole)
-        self._missing = thin | self._trial
-        self._elsewhere: Tensor | None = None
-        """Levels of what is missing, [C, k]."""
+        self._depths = _depths(self._hole)
+        self._guess: Tensor | None = None
 
     @torch.no_grad()
     def by(
@@ -231,107 +205,56 @@ class Repair:
         Raises:
             ValueError: If the flow is of another kind, or its coarse images are averages.
         """
-        missing, trial = self._missing, self._trial.any()
-        work = [
-            WORK_OF_TEXTURE * int(self._deep.sum()),
-            PIXELS_PER_TILE * int(_any_in(missing, TILE).sum()),
-            sweeps * int(missing.sum()),
-            WORK_OF_TEXTURE * int(missing.sum()) if trial and self._elsewhere is None else 0,
-        ]
+        _check_sites(check_windows(flow), "repairs by medians")
+        deep, shallow = deep_parts(self._hole), np.zeros_like(self._hole)
+        shallow[self._hole] = self._depths <= DEEP
+        work = [WORK_OF_TEXTURE * int(deep.sum()), WORK_OF_GUESS * len(self._depths)]
+        work = [*(work if self._guess is None else (0, 0)), sweeps * int(shallow.sum())]
 
         def stage(number: int) -> Callable[[float], None]:
             def tell(share: float) -> None:
                 if progress:
-                    progress((sum(work[:number]) + share * work[number]) / sum(work))
+                    progress((sum(work[:number]) + share * work[number]) / max(sum(work), 1))
 
             return tell
 
-        if self._deep.any():
-            parts = label(self._deep, np.ones((3, 3)))[0]
-            self._image = _from_elsewhere(self._image, parts, self._hole, 0, stage(0))
-            self._deep = np.zeros_like(self._deep)
-        if not self._thin.any():
-            return self._image
-        start = self._image.cpu().numpy().copy()
-        _smooth(start, missing, stage(1))
-        for sweep, values in enumerate(_medians(flow, start, missing, sweeps, stage(2))):
-            if preview and sweep == 0 and (sweeps > 1 or trial):
-                preview(self._filled(values))
-        if trial:
-            values = self._beside_elsewhere(values, stage(3))
-        return self._filled(values)
+        if self._guess is None:
+            other = _from_elsewhere(self._image, deep, self._hole, 0, stage(0))
+            guess, share = spectral(self._image, self._hole, progress=stage(1)), np.ones(deep.shape)
+            share[self._hole] = FADE ** (self._depths - 1.0)
+            there = torch.from_numpy(deep)
+            few = torch.from_numpy(share)[there].to(guess.device)
+            there = there.to(guess.device)
+            mixed = few * guess[:, there] + (1 - few) * other[:, there]
+            guess[:, there] = mixed.round().to(torch.uint8)
+            self._guess = guess
+        found, there = self._guess, torch.from_numpy(shallow).to(self._guess.device)
+        for sweep, values in enumerate(self._medians(flow, shallow, sweeps, stage(2))):
+            found = self._guess.clone()
+            found[:, there] = values.to(found)
+            if preview and sweep + 1 < sweeps:
+                preview(found)
+        return found
 
-    def _filled(self, values: Tensor) -> Tensor:
-        """The photograph with levels of what is missing, [C, k]."""
-        out, thin = self._image.clone(), torch.from_numpy(self._thin)
-        new = values[:, thin[torch.from_numpy(self._missing)]].round().clamp(0, 255)
-        out[:, thin.to(out.device)] = new.to(out)
-        return out
-
-    def _beside_elsewhere(self, values: Tensor, progress: Callable[[float], None]) -> Tensor:
-        """Levels that are expected, and those of elsewhere, by their errors on trial, [C, k]."""
-        missing, where = self._missing, torch.from_numpy(self._missing)
-        if self._elsewhere is None:
-            rows, columns = (np.arange(size) // SQUARE for size in missing.shape)
-            squares = missing * (1 + rows[:, None] * (columns[-1] + 1) + columns)
-            found = _from_elsewhere(self._image.cpu(), squares, missing, 0, progress)
-            self._elsewhere = found[:, where]
-        ramp = ((_unknown(missing)[missing] - UNKNOWN[0]) / (UNKNOWN[1] - UNKNOWN[0])).clip(0, 1)
-        change = torch.from_numpy(ramp) * (self._elsewhere - values)
-        right = self._image.cpu()[:, where] - values  # of pixels on trial
-        share = _share((change * right).sum(0), (change**2).sum(0), missing, self._trial)
-        return values + share * change
-
-
-def _medians(
-    flow: Flow, start: Pixels, missing: Mask, sweeps: int, progress: Callable[[float], None]
-) -> Iterator[Tensor]:
-    """Levels of what is missing after every sweep, blended with the start, [C, k] on the CPU."""
-    around, sites = Around(flow, torch.from_numpy(start)), np.argwhere(missing)
-    i, j = torch.as_tensor(sites, device=around.image.device).T
-    begun = around.image[:, i, j].clone()
-    share = torch.as_tensor(DECAY ** (_depths(missing) - 1.0), device=around.image.device)
-    colours = sites[:, 0] % around.step * around.step + sites[:, 1] % around.step
-    groups = [np.flatnonzero(colours == colour) for colour in range(around.step**2)]
-    parts = [group[k : k + BAND] for group in groups for k in range(0, len(group), BAND)]
-    for sweep in range(sweeps):
-        for number, part in enumerate(parts):
-            where = torch.as_tensor(sites[part], device=around.image.device)
-            around.image[:, *where.T] = around.median(where).T.to(torch.uint8)
-            progress((sweep + (number + 1) / len(parts)) / sweeps)
-        yield (share * around.image[:, i, j] + (1 - share) * begun).cpu()
-
-
-def _unknown(missing: Mask) -> NDArray[np.float32]:
-    """The share of a patch around every pixel that is missing, [H, W]."""
-    return np.asarray(uniform_filter(missing.astype(np.float32), 2 * REACH + 1))
-
-
-def _share(product: Tensor, square: Tensor, missing: Mask, trial: Mask) -> Tensor:
-    """The share of a change that is right in the mean of the pixels on trial, mostly of near ones,
-    [k], from products of the change and what is right, and squares of the change, [k]."""
-    means = []
-    for of in (product, square):
-        whole = np.zeros(trial.shape, np.float32)
-        whole[missing] = of.numpy()
-        whole *= trial
-        near = gaussian_filter(whole, NEAR, truncate=3)
-        means.append(near[missing] + FEW * whole.sum() / trial.sum())
-    found = means[0] / np.maximum(means[1], 1e-6)
-    return torch.from_numpy(((found - DOUBT) / (1 - DOUBT)).clip(0, 1))
-
-
-def _trial(hole: Mask, near: Mask) -> Mask:
-    """Known pixels that are hidden as well, to see how well pixels like those of a hole are filled:
-    the hole, shifted to where most of it is known and far from what is missing."""
-    free, best = distance_transform_cdt(~near, "chessboard") > APART, np.zeros_like(hole)
-    for by in SHIFTS:
-        for axis in (0, 1):
-            trial = np.roll(hole, by, axis) & free
-            if trial.sum() > best.sum():
-                best = trial
-    rows = np.cumsum(best.sum(1)) <= MAX_TRIAL
-    return best & rows[:, None]
+    def _medians(
+        self, flow: Flow, shallow: Mask, sweeps: int, progress: Callable[[float], None]
+    ) -> Iterator[Tensor]:
+        """Levels of shallow pixels [H, W] after every sweep, blended with the guess, [C, k]."""
+        assert self._guess is not None
+        around, sites = Around(flow, self._guess), np.argwhere(shallow)
+        i, j = torch.as_tensor(sites, device=around.image.device).T
+        begun = around.image[:, i, j].clone()
+        share = SHARE * DECAY ** (self._depths[shallow[self._hole]] - 1.0)
+        share = torch.as_tensor(share, device=around.image.device)
+        colours = sites[:, 0] % around.step * around.step + sites[:, 1] % around.step
+        groups = [np.flatnonzero(colours == colour) for colour in range(around.step**2)]
+        parts = [group[k : k + BAND] for group in groups for k in range(0, len(group), BAND)]
+        for sweep in range(sweeps):
+            for number, part in enumerate(parts):
+                where = torch.as_tensor(sites[part], device=around.image.device)
+                around.image[:, *where.T] = around.median(where).T.to(torch.uint8)
+                progress((sweep + (number + 1) / len(parts)) / sweeps)
+            yield (share * around.image[:, i, j] + (1 - share) * begun).round()
 
 
 @torch.no_grad()
@@ -433,7 +356,7 @@ def completions(
     hole, of = check_hole(image, hole), sized(flow, image[None])
     _check_sites(flow, "completions")
     deep, barred = deep_parts(hole), hole
-    names, hole = label(deep, np.ones((3, 3)))[0], hole & ~deep
+    hole = hole & ~deep
     height, width = image.shape[1:]
     missing = np.zeros(padded(of, image[None]).shape[2:], dtype=bool)
     missing[:height, :width] = hole
@@ -454,7 +377,7 @@ def completions(
         for number in range(count):
             if deep.any():
                 seed = int(torch.randint(1 << 31, (), generator=generator))
-                found = _from_elsewhere(image, names, barred, seed, lambda of: tell(work * of))
+                found = _from_elsewhere(image, deep, barred, seed, lambda of: tell(work * of))
                 x[:, :height, :width] = found
                 done += work
             if filling and (deep.any() or chain is None):
@@ -487,27 +410,27 @@ def deep_parts(hole: Mask) -> Mask:
 
 def _from_elsewhere(
     image: Tensor,
-    names: NDArray[np.int64],
+    deep: Mask,
     barred: Mask,
     seed: int,
     progress: Callable[[float], None],
 ) -> Tensor:
-    """A photograph [C, H, W] with parts of a hole filled, one after another.
+    """A photograph [C, H, W] with deep parts of a hole filled, one after another.
 
     Args:
         image: uint8 [C, H, W].
-        names: Of the part that a pixel belongs to, or 0, [H, W].
+        deep: These parts, [H, W].
         barred: What nothing comes from, [H, W].
         seed: Of `textured`.
         progress: Called with the share of the work that is done.
     """
-    image, every = image.clone(), find_objects(names)
+    image, names = image.clone(), label(deep, np.ones((3, 3)))[0]
+    every = find_objects(names)
     for number, box in enumerate(every):
-        if box is not None:
-            margin = max(MARGIN, *(2 * (of.stop - of.start) for of in box))
-            part = tuple(slice(max(of.start - margin, 0), of.stop + margin) for of in box)
-            own = names[part] == number + 1
-            image[:, *part] = textured(image[:, *part], own, barred=barred[part], seed=seed)
+        margin = max(MARGIN, *(2 * (of.stop - of.start) for of in box))
+        part = tuple(slice(max(of.start - margin, 0), of.stop + margin) for of in box)
+        own = names[part] == number + 1
+        image[:, *part] = textured(image[:, *part], own, barred=barred[part], seed=seed)
         progress((number + 1) / len(every))
     return image
 
@@ -516,28 +439,6 @@ def _depths(hole: Mask) -> NDArray[np.int32]:
     """Distances of missing pixels from the edge of the hole, [k]."""
     around = tuple(slice(max(at.min() - 1, 0), at.max() + 2) for at in hole.nonzero())
     return np.asarray(distance_transform_cdt(hole[around], "chessboard")[hole[around]])
-
-
-def _smooth(x: NDArray[np.uint8], hole: Mask, progress: Callable[[float], None]) -> None:
-    """Fill a hole of an image [C, H, W] by the biharmonic equation, square by square."""
-    corners = np.argwhere(_any_in(hole, TILE)) * TILE
-    for number, (i, j) in enumerate(corners):
-        progress(number / len(corners))
-        rows, columns = (slice(max(at - TILE_MARGIN, 0), at + TILE + TILE_MARGIN) for at in (i, j))
-        tile = np.ascontiguousarray(x[:, rows, columns])
-        smooth = biharmonic(torch.from_numpy(tile)[None], hole[rows, columns])[0].numpy()
-        square = slice(i, i + TILE), slice(j, j + TILE)
-        inside = slice(i - rows.start, None), slice(j - columns.start, None)
-        new = smooth[:, *inside][:, :TILE, :TILE]
-        x[:, *square] = np.where(hole[square], new, x[:, *square])
-
-
-def _any_in(mask: Mask, edge: int) -> Mask:
-    """Which squares of an edge hold a marked pixel."""
-    rows, columns = (-(-size // edge) for size in mask.shape)
-    padded = np.zeros((rows * edge, columns * edge), dtype=bool)
-    padded[: mask.shape[0], : mask.shape[1]] = mask
-    return np.asarray(padded.reshape(rows, edge, columns, edge).any((1, 3)))
 
 
 def _check_sites(flow: Flow, what: str) -> None:
