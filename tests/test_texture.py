@@ -57,9 +57,9 @@ def test_wide_holes_come_from_elsewhere(tiles):
     assert deep[20:42, 30:52].all()
     assert not deep[60:64].any()
     found = restore(flow, image, hole, sweeps=1)
-    inside = torch.from_numpy(deep)
     guessed, mixed = (
-        (one.float() - image)[:, inside].abs().mean() for one in (spectral(image, hole), found)
+        (one.float() - image)[:, 28:34, 38:44].abs().mean()
+        for one in (spectral(image, hole), found)
     )
     assert mixed < 0.5 * guessed
     assert torch.equal(found[:, ~torch.from_numpy(hole)], image[:, ~torch.from_numpy(hole)])
