@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 
 from cases import MEMORY, Found, Random, Stage, changed, snapshot
 from damage import damaged
-from flows import random_flow, random_images
+from flows import random_flow
 from reproducing.released import load_released
 from rgflow import data, load_flow, presets, training
 from rgflow.analysis.labels import read_csv
@@ -35,7 +35,6 @@ from rgflow.cli.subjects import read as read_pictures
 from rgflow.data.cache import cache_folder
 from rgflow.latents import Latents
 from rgflow.metrics.frechet import _state as read_inception
-from rgflow.repair.surprise import Reference, make_reference
 from rgflow.training.checkpoints import Checkpoints
 from rgflow.training.run import Run
 from rgflow.training.trainer import check_state
@@ -355,12 +354,6 @@ def picture(kind: str) -> Callable[[Path], Path]:
     return make
 
 
-def reference(folder: Path) -> Path:
-    flow = random_flow(torch.float32, hidden=4, depth=1, blocks=1)
-    make_reference(flow, random_images(flow, 30), data="x").save(folder)
-    return folder / "surprise.json"
-
-
 def cached(folder: Path) -> Path:
     os.environ["RGFLOW_CACHE"] = str(folder / "cache")
     loaded = data.load("msds1", "test", count=5, progress=False)
@@ -406,9 +399,6 @@ DAMAGED_FILES = [
     DamagedFile("config.yaml, begun with", beside("config.yaml", run), begun, text=True),
     DamagedFile("log.jsonl", run, described, text=True),
     DamagedFile("evaluation.json", beside("evaluation.json", run), described, text=True),
-    DamagedFile(
-        "surprise.json", reference, lambda path: Reference.load(path.parent) and None, True
-    ),
     DamagedFile("latents", latents, lambda path: hashed(Latents.load(path).levels)),
     DamagedFile("released .state", state, lambda path: hashed(load_released(path).state_dict())),
     DamagedFile("older .state", older_state, lambda path: load_released(path).eval() and None),

@@ -208,8 +208,6 @@ def test_commands(page, line, place, monkeypatch):
         assert main([*arguments, "--count", "60", "--draws", "1", "--places", "1"]) == 0
     elif arguments[0] == "inpaint":
         small = ["--draws", "4", "--steps", "4"]
-        if "--benchmark" in arguments:
-            small += ["--benchmark", "3"]
         assert main([*arguments, *small]) == 0
     elif arguments[0] == "reproduce":  # listed, but not done
         folder = ["--experiments", str(DOCS.parent / "experiments"), "--dry_run"]
