@@ -393,7 +393,7 @@ def test_evaluation_and_metrics():
     x8 = random_images(flow, 8).to(torch.uint8)
     same(evaluated, flow, x8)
     same(lambda flow: evaluate(flow, x8, subset=0), flow)
-    same(lambda flow: score(flow, x8, x8, ovals=False)[1], flow)
+    same(lambda flow: score(flow, x8, x8)[1], flow)
     ovals = torch.randint(256, (2, 3, 32, 32), generator=seeded(), dtype=torch.uint8)
     same(lambda reader, x8: reader.read(x8), load_reader(), ovals)
 
