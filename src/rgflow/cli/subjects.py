@@ -15,7 +15,7 @@ from rgflow.cli import adapting
 from rgflow.cli.parsing import Parser, most
 from rgflow.config import FlowConfig
 from rgflow.data.source import SPLITS
-from rgflow.files import expanded, write_picture, writing
+from rgflow.files import expanded, write_picture
 from rgflow.text import say
 
 if TYPE_CHECKING:
@@ -60,11 +60,6 @@ def add_options(options: Parser, pick: Sequence[int], *names: str) -> None:
     options.whole("scale", None, what, 1, 64)
     options.limit()
     options.out(None, "output folder; by default RUN/pictures", *names)
-
-
-def add_video(options: Parser, what: str) -> None:
-    """The option for animations, or none."""
-    options.word("video", "gif", f"{what}: gif or none", ("gif", "none"))
 
 
 def check(settings: Namespace, pick: Sequence[int], drawn: bool = False) -> None:
@@ -114,14 +109,6 @@ class Pictures:
         """Write a picture as PNG."""
         self.written.append(write_picture(self.folder / name, picture))
         return self.written[-1]
-
-    def animate(self, frames: Sequence[Image.Image], name: str) -> None:
-        """Write an animation."""
-        from rgflow.figures.animations import animate
-
-        with writing(self.folder / name) as path:
-            animate(frames, path)
-        self.written.append(path)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
