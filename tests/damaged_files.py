@@ -318,12 +318,6 @@ def csv(folder: Path) -> Path:
     return folder / "a.csv"
 
 
-def attributes(folder: Path) -> Path:
-    rows = [f"{k:06}.jpg {' 1' if k % 2 else '-1'} {'-1' if k % 3 else ' 1'}" for k in range(40)]
-    (folder / "list_attr_celeba.txt").write_text("\n".join(["40", "Smiling Young", *rows]) + "\n")
-    return folder / "list_attr_celeba.txt"
-
-
 def cifar10(folder: Path) -> Path:
     random = np.random.default_rng(0)
     for name in (*(f"data_batch_{k}.bin" for k in range(1, 6)), "test_batch.bin"):
@@ -407,12 +401,6 @@ DAMAGED_FILES = [
     DamagedFile("npz, packed", packed_npz, lambda path: prepared(f"npz:{path}")),
     DamagedFile("npy", npy, lambda path: prepared(f"fields:{path}", channels=2)),
     DamagedFile("CSV", csv, lambda path: read_csv(path, 40) and None, text=True),
-    DamagedFile(
-        "list of attributes",
-        attributes,
-        lambda path: read_csv(path, 40, [f"{k:06}.jpg" for k in range(40)]) and None,
-        text=True,
-    ),
     DamagedFile("CIFAR-10", cifar10, lambda path: prepared("cifar10", data_root=str(path.parent))),
     DamagedFile(
         "CelebA", celeba, lambda path: prepared("celeba", data_root=str(path.parent)), text=True
