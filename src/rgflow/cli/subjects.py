@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from jsonargparse import Namespace
 
 from rgflow.checks import check_whole
-from rgflow.cli import adapting
 from rgflow.cli.parsing import Parser, most
 from rgflow.config import FlowConfig
 from rgflow.data.source import SPLITS
@@ -55,7 +54,6 @@ def add_options(options: Parser, pick: Sequence[int], *names: str) -> None:
         "temperature of samples: one number, or one per level, level 0 first; by default 0.2 at "
         "level 0 and 0.6 above, as for the paper's Fig. 6",
     )
-    adapting.add_options(options, usual=", for photographs at full size")
     what = f"edge of a drawn pixel; by default images are about {IMAGE_WIDTH} pixels wide"
     options.whole("scale", None, what, 1, 64)
     options.limit()
