@@ -28,9 +28,9 @@ import numpy as np
 from PIL import Image
 from steps import write
 
-from reproducing.simulation import Dust, Hairs, Scratches, Simulator
 from rgflow.data.patches import photograph
 from rgflow.photographs.pictures import image_of
+from rgflow.photographs.simulation import Dust, Hairs, Scratches, Simulator
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from visitors import Visitor, chromium, most_memory, process_of, program, serving

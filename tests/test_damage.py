@@ -8,12 +8,12 @@ import torch
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from reproducing.simulation import Damage, Scan, Simulator
 from rgflow.data.patches import photograph
 from rgflow.photographs import detector, examples
 from rgflow.photographs.damage import find_damage, seen_through
 from rgflow.photographs.detector import Detector, examine, probabilities
 from rgflow.photographs.pictures import read
+from rgflow.photographs.simulation import Damage, Scan, Simulator
 from rgflow.repair.biharmonic import biharmonic
 
 

@@ -6,11 +6,11 @@ import tifffile
 from PIL import Image
 from scipy.ndimage import binary_dilation
 
-from reproducing.simulation import Dust, Hairs, Scratches, Specks
 from rgflow.cli import main
 from rgflow.data.patches import photograph
 from rgflow.photographs import pictures
 from rgflow.photographs.infrared import damage_in, read_infrared
+from rgflow.photographs.simulation import Dust, Hairs, Scratches, Specks
 
 SIZE = 300, 400
 

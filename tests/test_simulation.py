@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from reproducing import drawing, simulation
-from reproducing.simulation import VISIBLE, Damage, Scan, Simulator
 from rgflow.data.patches import photograph
+from rgflow.photographs import drawing, simulation
+from rgflow.photographs.simulation import VISIBLE, Damage, Scan, Simulator
 
 UNSCANNED = Scan(blur=(0, 0), noise=(0, 0), gain=(1, 1), gamma=(1, 1), compressed=0)
 

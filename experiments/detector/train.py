@@ -30,9 +30,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from reproducing.drawing import Random
 from reproducing.measures.finding import found_damage
-from reproducing.simulation import Damage, Scan, Scratches, Simulator, Text
 from rgflow import tensors
 from rgflow.data import wallpapers
 from rgflow.data.decoding import open_picture
@@ -42,6 +40,8 @@ from rgflow.data.source import Request, Split
 from rgflow.files import write_json
 from rgflow.numerics import bfloat16_pays
 from rgflow.photographs.detector import WEIGHTS, Detector, evidence
+from rgflow.photographs.drawing import Random
+from rgflow.photographs.simulation import Damage, Scan, Scratches, Simulator, Text
 from rgflow.training.checkpoints import Checkpoints
 from rgflow.training.interruptions import Interruptions
 from rgflow.training.muon import Muon

@@ -15,7 +15,6 @@ from scipy.ndimage import (  # type: ignore[attr-defined]  # which are found whe
 from skimage.measure import label
 from sklearn.metrics import roc_auc_score
 
-from reproducing import simulation
 from reproducing.measures.pictures import (
     Pixels,
     Random,
@@ -34,10 +33,11 @@ from reproducing.measures.pictures import (
 )
 from reproducing.measures.subject import Found, MeasuredFlow, Picture
 from reproducing.others import pictures
-from reproducing.simulation import VISIBLE, Damage, Scan, Simulator
 from rgflow.cells import Mask
+from rgflow.photographs import simulation
 from rgflow.photographs.damage import Damage as FoundDamage
 from rgflow.photographs.damage import find_damage, marked_of, seen_through
+from rgflow.photographs.simulation import VISIBLE, Damage, Scan, Simulator
 
 QUALITIES = (None, 90, 75)
 """Of the JPEGs in which damage is looked for; none: a PNG."""

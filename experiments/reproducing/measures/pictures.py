@@ -21,10 +21,10 @@ from scipy.ndimage import binary_dilation  # type: ignore[attr-defined]  # found
 from skimage.metrics import structural_similarity
 from skimage.restoration import inpaint_biharmonic
 
-from reproducing import simulation
 from reproducing.measures.subject import Found, MeasuredFlow, Picture
 from rgflow.cells import Mask
 from rgflow.data import patches
+from rgflow.photographs import simulation
 from rgflow.photographs.pictures import read
 from rgflow.photographs.restoring import restore
 

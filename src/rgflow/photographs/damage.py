@@ -1,10 +1,10 @@
 """Finding damage in photographs: a network says how probable it is, pixel by pixel (`detector`).
 
-It has learned simulated damage (`experiments/detector`): scratches, hairs, dust, cracks, folds,
-words, dead pixels and missing blocks, soft or sharp, opaque or not, before and after compression
-with loss. What is wide and translucent, such as stains, it leaves. Pixels of exactly one colour
-that touch are damaged together or not at all, so they share what the network says of them; and
-single pixels are compared with their neighbours, which finds dead ones.
+It finds what `rgflow.photographs.simulation` makes: scratches, hairs, dust, cracks, folds, words,
+dead pixels and missing blocks, soft or sharp, opaque or not, before and after compression with
+loss. What is wide and translucent, such as stains, it leaves. Pixels of exactly one colour that
+touch are damaged together or not at all, so they share what the network says of them; and single
+pixels are compared with their neighbours, which finds dead ones.
 
 Much damage is no hole: the picture shines through, and the network says what it was like.
 

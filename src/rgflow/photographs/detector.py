@@ -4,7 +4,7 @@ It says how probable damage is at every pixel, and which levels it had without i
 (Ronneberger et al. 2015, arXiv 1505.04597) with batch normalisation, which once trained doesn't
 depend on the picture; so parts of a picture give what the whole one gives.
 `experiments/detector/train.py` trains it on damage of wallpapers that
-`experiments/reproducing/simulation.py` makes.
+`rgflow.photographs.simulation` makes.
 
 Letters in shapes: N pictures; H, W rows and columns.
 """

@@ -23,7 +23,11 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import gaussian_filter  # type: ignore[attr-defined]  # found when it runs
 
-from reproducing.drawing import (
+from rgflow.cells import Mask
+from rgflow.data.decoding import open_picture
+from rgflow.data.images import Pixels
+from rgflow.kinds import Kind, config
+from rgflow.photographs.drawing import (
     Canvas,
     Random,
     Reals,
@@ -33,10 +37,6 @@ from reproducing.drawing import (
     outline,
     wandering,
 )
-from rgflow.cells import Mask
-from rgflow.data.decoding import open_picture
-from rgflow.data.images import Pixels
-from rgflow.kinds import Kind, config
 
 Range = tuple[float, float]
 VISIBLE = 12
