@@ -9,7 +9,7 @@ Letters in shapes: T samples; N fields; C components; H, W rows and columns.
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -35,6 +35,7 @@ from rgflow.analysis.observables import (
     moments,
     observables,
 )
+from rgflow.analysis.symmetries import Symmetry, averaged, of_lattice, scattered
 from rgflow.checks import check_whole
 from rgflow.field_theory.statistics import (
     AutocorrelationTime,
@@ -125,6 +126,7 @@ class Measurement:
 
     Attributes:
         samples: Number of samples T.
+        symmetries: Those that the density of the samples is averaged over.
         log_z_bound: E_q[ln w] ≤ ln Z, in nats.
         log_z: ln E_q[w], in nats.
         log_z_exact: The exact ln Z, where it is known.
@@ -141,6 +143,7 @@ class Measurement:
     """
 
     samples: int
+    symmetries: str = "none"
     log_z_bound: Estimate[float]
     log_z: Estimate[float]
     log_z_exact: float | None
@@ -186,6 +189,7 @@ def measure(
     samples: int = 10_000,
     seed: int = 0,
     reference: int = 0,
+    symmetries: str = "none",
     progress: Callable[[int], None] | None = None,
 ) -> Measurement:
     """Measure with samples of a flow.
@@ -197,11 +201,13 @@ def measure(
         samples: Number of samples T, at least 100.
         seed: Seed of all randomness.
         reference: Approximate number of reference fields; 0: none (`Action.reference_fields`).
+        symmetries: That the density of samples is averaged over (`rgflow.analysis.symmetries`):
+            `"none"`, `"square"`, `"translations"` or `"all"`, which have to be those of the energy.
         progress: Called with the number of samples since the last call.
 
     Raises:
-        ValueError: If there are too few samples, the objective has no energy, or the energy isn't
-            finite or is the same for all fields.
+        ValueError: If there are too few samples, there are no such symmetries, the objective has no
+            energy, or the energy isn't finite or is the same for all fields.
 
     Example:
         >>> from rgflow import FlowConfig, GaussianPrior, RGFlow, SiteMap, Windows
@@ -217,6 +223,7 @@ def measure(
     check_whole("samples", samples, 100)
     check_whole("reference", reference, 0)
     action, shape = objective.density, flow.image_shape[1:]
+    group = of_lattice(symmetries, *shape)
     generator = torch.Generator(flow.device).manual_seed(seed)
     spins = torch.Generator().manual_seed(seed + 1)
     objective.energy(torch.zeros(1, *flow.image_shape, device=flow.device))  # now, if it has none
@@ -225,6 +232,9 @@ def measure(
         n = min(FIELDS_AT_ONCE, samples - start)
         begun = time.process_time()
         images, log_q = flow.sample_levels(n, 0, generator)
+        if len(group) > 1:
+            images[0] = scattered(images[0], group, spins)
+            log_q = averaged(flow, images[0], group)
         fields = images[0]
         weights.append(as_array(-objective.energy(fields.double()) - log_q.double()))
         spent += time.process_time() - begun
@@ -252,6 +262,7 @@ def measure(
         levels = multilevel([finest, *coarser], action, shape)
     return Measurement(
         samples=samples,
+        symmetries=symmetries,
         log_z_bound=Estimate(float(log_w.mean()), float(log_w.std(ddof=1) / samples**0.5)),
         log_z=log_z,
         log_z_exact=action.log_z(*flow.image_shape),
@@ -262,7 +273,7 @@ def measure(
         modes=_modes(found, log_w) if even else None,
         multilevel=levels,
         reference=(
-            _reference(flow, objective, reference, seed, log_z.value) if reference else None
+            _reference(flow, objective, group, reference, seed, log_z.value) if reference else None
         ),
         log_weights=log_w,
         magnetisations=found.signed,
@@ -310,6 +321,7 @@ def _modes(found: Moments, log_w: Array) -> Modes:
 def _reference(
     flow: Flow,
     objective: Objective,
+    group: Sequence[Symmetry],
     count: int,
     seed: int,
     log_z: float,
@@ -319,7 +331,7 @@ def _reference(
     flat = fields.transpose(0, 1).reshape(-1, *shape)  # one chain after the other
     log_w = np.concatenate(
         [
-            as_array(-objective.energy(part) - flow.log_prob(part.to(flow.dtype)).double())
+            as_array(-objective.energy(part) - averaged(flow, part.to(flow.dtype), group))
             for part in flat.split(FIELDS_AT_ONCE)
         ]
     )

@@ -32,6 +32,12 @@ def run(arguments: Sequence[str]) -> None:
         "number of reference fields, from HMC or, for spins, clusters or the heat bath; 0: none",
         least=0,
     )
+    options.word(
+        "symmetries",
+        "none",
+        "average the density of samples over these: none, square (turns and mirrors, in 8 times "
+        "the time), translations, or all",
+    )
     options.whole("seed", 0, "seed of all randomness", least=0)
     settings = parse(options, arguments)
 
@@ -53,7 +59,7 @@ def run(arguments: Sequence[str]) -> None:
             model.flow,
             model.config.objective,
             progress=progress,
-            **some(settings, "samples", "reference", "seed"),
+            **some(settings, "samples", "reference", "symmetries", "seed"),
         )
     path, picture = model.folder / "measurement.json", model.pictures / "measurement.png"
     with writing(path):
