@@ -9,10 +9,11 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 from playwright.sync_api import Browser
 
-from rgflow.figures.animations import animate
+from rgflow.figures.panels import stacked
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from visitors import Visitor, chromium, serving, write
@@ -32,6 +33,21 @@ def frame(me: Visitor) -> Image.Image:
     whole = shot(me)
     height = WIDTH * whole.height // whole.width
     return whole.resize((WIDTH, height), Image.Resampling.LANCZOS)
+
+
+def animate(frames: list[Image.Image], path: Path) -> None:
+    """Write pictures of one size as a GIF, each seen for a quarter of a second.
+
+    They have one palette and no dithering, so that what stands still doesn't flicker; it is of all
+    colours alike, so that a white page doesn't take those of the picture on it.
+    """
+    half = tuple((edge + 1) // 2 for edge in frames[0].size)
+    small = [frame.resize(half, Image.Resampling.NEAREST) for frame in frames]
+    pixels = np.asarray(stacked(small, 0)).reshape(-1, 3)
+    once = np.unique(pixels.astype(np.int32) @ (1 << 16, 1 << 8, 1), return_index=True)[1]
+    palette = Image.fromarray(pixels[once][None]).quantize(256)
+    first, *rest = (f.quantize(palette=palette, dither=Image.Dither.NONE) for f in frames)
+    first.save(path, save_all=True, append_images=rest, duration=250, loop=0)
 
 
 def take(me: Visitor) -> None:
@@ -84,7 +100,7 @@ def take(me: Visitor) -> None:
         time.sleep(0.5)
         frames.append(frame(me))
     frames += [frame(me)] * 6
-    animate(frames, OUT / "explorer.gif", milliseconds=250, back=False)
+    animate(frames, OUT / "explorer.gif")
 
 
 def take_photographs(browser: Browser, address: str) -> None:

@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 
 from cases import MEMORY, Found, Random, Stage, changed, snapshot
 from damage import damaged
-from flows import random_flow, random_images
+from flows import random_flow
 from reproducing.released import load_released
 from rgflow import data, load_flow, presets, training
 from rgflow.analysis.labels import read_csv
@@ -35,7 +35,6 @@ from rgflow.cli.subjects import read as read_pictures
 from rgflow.data.cache import cache_folder
 from rgflow.latents import Latents
 from rgflow.metrics.frechet import _state as read_inception
-from rgflow.repair.surprise import Reference, make_reference
 from rgflow.training.checkpoints import Checkpoints
 from rgflow.training.run import Run
 from rgflow.training.trainer import check_state
@@ -319,12 +318,6 @@ def csv(folder: Path) -> Path:
     return folder / "a.csv"
 
 
-def attributes(folder: Path) -> Path:
-    rows = [f"{k:06}.jpg {' 1' if k % 2 else '-1'} {'-1' if k % 3 else ' 1'}" for k in range(40)]
-    (folder / "list_attr_celeba.txt").write_text("\n".join(["40", "Smiling Young", *rows]) + "\n")
-    return folder / "list_attr_celeba.txt"
-
-
 def cifar10(folder: Path) -> Path:
     random = np.random.default_rng(0)
     for name in (*(f"data_batch_{k}.bin" for k in range(1, 6)), "test_batch.bin"):
@@ -353,12 +346,6 @@ def picture(kind: str) -> Callable[[Path], Path]:
         return path
 
     return make
-
-
-def reference(folder: Path) -> Path:
-    flow = random_flow(torch.float32, hidden=4, depth=1, blocks=1)
-    make_reference(flow, random_images(flow, 30), data="x").save(folder)
-    return folder / "surprise.json"
 
 
 def cached(folder: Path) -> Path:
@@ -406,9 +393,6 @@ DAMAGED_FILES = [
     DamagedFile("config.yaml, begun with", beside("config.yaml", run), begun, text=True),
     DamagedFile("log.jsonl", run, described, text=True),
     DamagedFile("evaluation.json", beside("evaluation.json", run), described, text=True),
-    DamagedFile(
-        "surprise.json", reference, lambda path: Reference.load(path.parent) and None, True
-    ),
     DamagedFile("latents", latents, lambda path: hashed(Latents.load(path).levels)),
     DamagedFile("released .state", state, lambda path: hashed(load_released(path).state_dict())),
     DamagedFile("older .state", older_state, lambda path: load_released(path).eval() and None),
@@ -417,12 +401,6 @@ DAMAGED_FILES = [
     DamagedFile("npz, packed", packed_npz, lambda path: prepared(f"npz:{path}")),
     DamagedFile("npy", npy, lambda path: prepared(f"fields:{path}", channels=2)),
     DamagedFile("CSV", csv, lambda path: read_csv(path, 40) and None, text=True),
-    DamagedFile(
-        "list of attributes",
-        attributes,
-        lambda path: read_csv(path, 40, [f"{k:06}.jpg" for k in range(40)]) and None,
-        text=True,
-    ),
     DamagedFile("CIFAR-10", cifar10, lambda path: prepared("cifar10", data_root=str(path.parent))),
     DamagedFile(
         "CelebA", celeba, lambda path: prepared("celeba", data_root=str(path.parent)), text=True

@@ -27,7 +27,6 @@ SMALLEST = {
     "benchmarks/codecs.py": ["--pictures", "chelsea"],
     "benchmarks/coding.py": ["photos", "--patches", "1", "--adapt", "1", "--pictures"],
     "benchmarks/data.py": ["--count", "20", "--pictures", "4"],
-    "benchmarks/detection.py": ["RUN", "--images", "5", "--clean", "40", "--pictures", "OUT"],
     "benchmarks/distributed.py": ["--preset", "msds1-tiny", "--steps", "2"],
     "benchmarks/explorer.py": ["--sessions", "1", "--turns", "2"],
     "benchmarks/fields.py": ["--sizes", "8", "--pictures", "OUT"],

@@ -7,8 +7,9 @@ from sklearn.linear_model import Ridge
 from sklearn.model_selection import ShuffleSplit, cross_val_score
 
 from reproducing.claims import compared, verdict
+from reproducing.infomec import infomec
 from rgflow import Latents, Lattice
-from rgflow.analysis.disentanglement import dci, disentanglement, infomec
+from rgflow.analysis.disentanglement import dci, disentanglement
 from rgflow.analysis.labels import Label
 from rgflow.analysis.probes import ProbeTable, Score, probe_levels
 from rgflow.geometries import Blocks

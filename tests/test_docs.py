@@ -16,9 +16,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from rgflow import trained
 from rgflow.analysis import factors
-from rgflow.cli import main, traverse
+from rgflow.cli import main
 from rgflow.config import ConvolutionalMap
 from rgflow.data.patches import photograph
 from rgflow.geometries import Windows
@@ -154,8 +153,6 @@ def different_commands():
 
 @pytest.mark.parametrize(("page", "line"), by_day(different_commands()))
 def test_commands(page, line, place, monkeypatch):
-    monkeypatch.setattr(trained, "REFERENCE", 50)  # images
-    monkeypatch.setattr(traverse, "FRAMES", 4)
     for name in ("probe_levels", "disentanglement"):
         monkeypatch.setattr(factors, name, partial(getattr(factors, name), trees=2))
     for block in blocks(page):
@@ -208,8 +205,6 @@ def test_commands(page, line, place, monkeypatch):
         assert main([*arguments, "--count", "60", "--draws", "1", "--places", "1"]) == 0
     elif arguments[0] == "inpaint":
         small = ["--draws", "4", "--steps", "4"]
-        if "--benchmark" in arguments:
-            small += ["--benchmark", "3"]
         assert main([*arguments, *small]) == 0
     elif arguments[0] == "reproduce":  # listed, but not done
         folder = ["--experiments", str(DOCS.parent / "experiments"), "--dry_run"]

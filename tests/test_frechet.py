@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from flows import random_flow
+from reproducing.ovals import oval_features
 from rgflow.cli import main
 from rgflow.data import msds
 from rgflow.metrics.frechet import (
@@ -21,10 +22,8 @@ from rgflow.metrics.frechet import (
     compare,
     frechet_distance,
     inception,
-    oval_features,
     pixel_components,
 )
-from rgflow.metrics.reader import weights_hash
 from rgflow.metrics.scores import score
 from runs import small_run
 
@@ -192,7 +191,7 @@ def test_oval_features_tell_the_sets_apart():
     )
     features = oval_features()
     found = compare(other, one, same, features)
-    assert (found.name, found.dim, found.weights) == ("FD-MSDS", 128, weights_hash())
+    assert (found.name, found.dim) == ("FD-MSDS", 128)
     assert found.distance > 2 * found.floor
     noisy = same + torch.randint(0, 40, same.shape, dtype=torch.uint8)
     assert compare(noisy, one, same, features).distance > 2 * found.floor
@@ -345,7 +344,12 @@ def test_scores_of_ovals():
     )
     told = []
     drawn, found = score(
-        flow, train, test, ovals=True, temperature=0.5, progress=lambda *a: told.append(a)
+        flow,
+        train,
+        test,
+        more=[oval_features()],
+        temperature=0.5,
+        progress=lambda *a: told.append(a),
     )
     assert (drawn.shape, drawn.dtype) == (test.shape, torch.uint8)
     assert [one.name for one in found] == ["FD-PCA24", "FD-MSDS"]
@@ -354,21 +358,21 @@ def test_scores_of_ovals():
         assert (one.samples, one.references, one.temperature) == (24, 24, 0.5)
     assert told[0] == ("sampling", 24, 24)
     assert told[-1] == ("FD-MSDS", 72, 72)
-    _, again = score(flow, train, test, ovals=True, temperature=0.5, batch_size=7)
+    _, again = score(flow, train, test, more=[oval_features()], temperature=0.5, batch_size=7)
     assert again[1].distance == pytest.approx(found[1].distance, rel=1e-3)
-    _, other = score(flow, train, test, ovals=False, temperature=0.5, seed=100)
+    _, other = score(flow, train, test, temperature=0.5, seed=100)
     assert other[0].distance != found[0].distance
 
 
 def test_what_features_cannot_take_is_told_before_anything_is_drawn(file):
     flow, told = random_flow(torch.float32, channels=1, hidden=8), []
     train, test = torch.randint(256, (2, 10, *flow.image_shape), dtype=torch.uint8)
-    for options, message in (
-        ({"ovals": False, "inception": inception(file)}, "of 3 channels for Inception; got 1"),
-        ({"ovals": True}, "images as those of MSDS"),
+    for features, message in (
+        (inception(file), "of 3 channels for Inception; got 1"),
+        (oval_features(), "images as those of MSDS"),
     ):
         with pytest.raises(ValueError, match=message):
-            score(flow, train, test, progress=lambda *a: told.append(a), **options)
+            score(flow, train, test, more=[features], progress=lambda *a: told.append(a))
     assert not told
 
 

@@ -1,7 +1,6 @@
 """`rgflow inpaint`: pictures, numbers, and mistakes told in one sentence."""
 
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -116,70 +115,16 @@ def test_a_mask_is_what_is_white_and_not_transparent(runs, tmp_path):
     assert not changed[4:].any()
 
 
-def test_a_reference_of_other_data_is_made_anew(runs, tmp_path):
-    folder = tmp_path / "bare"
-    shutil.copytree(runs / "cube/model", folder)
-    (folder / "surprise.json").unlink(missing_ok=True)
-    out = ["--find", "--out", str(tmp_path)]
-    for name in ("cube", "other"):
-        data = ["--data", f"npz:{runs / name}.npz"]
-        assert main(["inpaint", str(folder), str(runs / "image.png"), *data, *out]) == 0
-        assert json.loads((folder / "surprise.json").read_text())["data"] == data[1]
-
-
-@pytest.mark.slow
-def test_benchmark(runs, tmp_path, capsys):
-    options = ["--benchmark", "5", *SHORT, "--out", str(tmp_path)]
-    assert main(["inpaint", str(runs / "cube"), *options]) == 0
-    written = json.loads((tmp_path / "benchmark.json").read_text())
-    assert [score["images"] for score in written["scores"]] == [5, 5]
-    assert (tmp_path / "benchmark.png").is_file()
-    assert not (tmp_path / "inpainted-1.png").exists()
-    assert "show the first" not in capsys.readouterr().out
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("rgflow.cli.inpaint.SHOWN", 3)
-        assert main(["inpaint", str(runs / "cube"), *options]) == 0
-    assert capsys.readouterr().out.endswith(" Pictures show the first 3 of 5 images.\n")
-
-
-def test_find_and_accept(runs, tmp_path, capsys):
-    where = ["--split", "test", "--pick", "[0]", "--find", "--out", str(tmp_path)]
-    assert main(["inpaint", str(runs / "cube"), *where, "--false_alarms", "0.9"]) == 0
-    out = capsys.readouterr().out
-    assert "Image 1:" in out
-    assert "add --accept" in out
-    assert (tmp_path / "surprise.png").is_file()
-    if (tmp_path / "mask-1.png").exists():
-        assert (
-            main(
-                ["inpaint", str(runs / "cube"), *where, "--false_alarms", "0.9", "--accept", *SHORT]
-            )
-            == 0
-        )
-        assert (tmp_path / "inpainted-1.png").is_file()
-
-
-def test_masks_of_before_go(runs, tmp_path, capsys):
-    (tmp_path / "mask-1.png").write_bytes(b"of before")
-    where = ["--split", "test", "--pick", "[0]", "--find", "--out", str(tmp_path)]
-    arguments = ["inpaint", str(runs / "cube"), *where, "--false_alarms", "1e-9"]
-    assert main(arguments) == 2  # as it could be the user's
-    assert "mask-1.png is there" in capsys.readouterr().err
-    assert main([*arguments, "--overwrite"]) == 0
-    assert "Nothing is odd" in capsys.readouterr().out
-    assert not (tmp_path / "mask-1.png").exists()
-
-
 BOX = ["--box", "[1, 1, 3, 3]"]
 
 
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("cube", [], "picture files, --split or --benchmark; got none of them"),
-        ("cube", ["image.png", "--split", "test", *BOX], "got several of them"),
-        ("cube", ["image.png"], "got 0 of --mask, --box and --find"),
-        ("cube", ["image.png", *BOX, "--find"], "got 2 of --mask, --box and --find"),
+        ("cube", [], "picture files or --split; got neither"),
+        ("cube", ["image.png", "--split", "test", *BOX], "got both"),
+        ("cube", ["image.png"], "--mask or --box; got neither"),
+        ("cube", ["image.png", *BOX, "--mask", "mask.png"], "--mask or --box; got both"),
         ("cube", ["image.png", "--box", "[1, 2, 3]"], "[y, x, height, width]; got [1, 2, 3]"),
         ("cube", ["image.png", "--box", "[9, 9, 9, 9]"], "a rectangle inside the 16×16 image"),
         ("cube", ["image.png", "--mask", "half.png"], "mask of 16×16 pixels"),
@@ -192,22 +137,15 @@ BOX = ["--box", "[1, 1, 3, 3]"]
             ["image.png", "--mask", "mask.png", "mask.png"],
             "one for each of 1 picture; got 2",
         ),
-        ("cube", ["image.png", *BOX, "--accept"], "--find with --accept"),
         ("cube", ["image.png", *BOX, "--variables", "latent"], "nearest: latents"),
         ("cube", ["image.png", *BOX, "--rate", "0"], "rate to be above 0"),
-        ("cube", ["--benchmark", "1"], "--benchmark to be at least 2"),
-        ("cube", ["--benchmark", "3", *BOX], "no region with --benchmark"),
-        ("cube", ["--benchmark", "100000"], "at most 180 images"),
         ("cube", ["--split", "test", "--pick", "[]", *BOX], "1 to 100 images; got 0"),
         ("cube", ["image.png", *BOX, "--pick", "[1]"], "--split with --pick"),
-        ("cube", ["--benchmark", "3", "--pick", "[1]"], "--split with --pick"),
         ("cube", ["--split", "test", "--pick", "[-1]", *BOX], "--pick to be at least 0"),
-        ("cube", ["image.png", *BOX, "--false_alarms", "2"], "between 0 and 1; got 2"),
         ("cube", ["image.png", *BOX, "--data", "msds1"], "--split with --data"),
-        ("other", ["--benchmark", "3"], "at least 10×10 pixels for --benchmark"),
-        ("fields", ["--benchmark", "3"], "a flow of images to repair"),
+        ("fields", ["--split", "test", *BOX], "a flow of images to repair"),
         ("nvp", ["image.png", *BOX], "an RG-Flow, in which a hole has a cone"),
-        ("none", ["--benchmark", "3"], "none"),
+        ("none", ["--split", "test", *BOX], "none"),
     ],
 )
 def test_mistakes(runs, capsys, monkeypatch, name, options, message):

@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from flows import config, random_flow, random_images
-from reproducing.holes import WholeFlow, filled_beside
+from reproducing.holes import WholeFlow, filled_beside, random_boxes
 from rgflow import make_flow
 from rgflow.local import LocalFlow
 from rgflow.repair.climb import Climb
-from rgflow.repair.comparison import blanked, fill, random_boxes, scores
+from rgflow.repair.comparison import blanked, fill, scores
 from rgflow.repair.inpainting import by_copy, inpaint
 
 AFFINE = {"height": 16, "width": 16, "depth": 1}

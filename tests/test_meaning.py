@@ -182,19 +182,6 @@ def test_csv_with_a_class_of_two(tmp_path):
     assert (one.name, one.values.tolist()) == ("hair red", [1, 0])
 
 
-def test_list_of_attributes_as_of_celeba(tmp_path):
-    path = tmp_path / "list_attr_celeba.txt"
-    path.write_text("3\nSmiling Young \n1.jpg -1  1\n2.jpg  1 -1\n3.jpg  1  1\n")
-    smiling, young = read_csv(path, 2, ["2.jpg", "1.jpg"])
-    assert (smiling.name, smiling.kind, smiling.values.tolist()) == ("Smiling", "binary", [1, 0])
-    assert (young.name, young.values.tolist()) == ("Young", [0, 1])
-    with pytest.raises(ValueError, match="Expected a row for every image of .*; got none for '4"):
-        read_csv(path, 2, ["1.jpg", "4.jpg"])
-    path.write_text("file,age\n1.jpg,3\n")
-    with pytest.raises(ValueError, match="as in CelebA's list of attributes, "):
-        read_csv(path, 1, ["1.jpg"])
-
-
 FILES = ["a.png", "b.png", "c.png"]
 MISTAKES = {
     "empty": ("", "Expected a line with different names, and a row .*; got 0 lines"),

@@ -4,20 +4,17 @@ import math
 
 import pytest
 import torch
-from PIL import Image
 
 from flows import BIJECTORS, OPTIONS, REAL_NVP, random_flow, random_images
 from pictures import shows
 from rgflow.analysis.mixing import (
     every_threshold,
     hyperbolic,
-    level_by_level,
     mix,
     mixing_grid,
-    straight,
 )
 from rgflow.cli import main
-from rgflow.figures.mixing import path_frames, thresholds
+from rgflow.figures.mixing import between, thresholds
 from runs import small_run
 
 KINDS = {
@@ -38,7 +35,7 @@ def test_the_ends_are_the_images_themselves(name):
     # "To float32 accuracy": as near as the images are to what their own latents decode to.
     with torch.no_grad():
         allowed = 2 * (flow.decode(z) - x).abs().max().item() + 1e-3
-    for shares in (every_threshold(flow.levels), straight(flow.levels, 2)):
+    for shares in (every_threshold(flow.levels), [(k / 2,) * flow.levels for k in range(3)]):
         found = mix(flow, a, b, shares)
         assert (found[:, 0] - x[:2]).abs().max() <= allowed
         assert (found[:, -1] - x[2:]).abs().max() <= allowed
@@ -74,25 +71,13 @@ def test_every_threshold_takes_its_levels_to_the_bit(name):
 def test_levels_outside_a_mix_are_untouched():
     flow = random_flow(torch.float32, levels=2)
     a, b = flow.draw_each([0]), flow.draw_each([1])
-    for shares in level_by_level(2, 4):
+    for shares in [(0.0, 0.0), (0.25, 0.0), (1.0, 0.0), (1.0, 0.75), (1.0, 1.0)]:
         mixed = a.mix(b, shares)
         for h, share in enumerate(shares):
             if share in (0.0, 1.0):
                 assert torch.equal(mixed.levels[h], (b if share else a).levels[h])
             else:
                 assert not torch.equal(mixed.levels[h], a.levels[h])
-
-
-def test_paths():
-    way = level_by_level(3, 4)
-    assert len(way) == len(straight(3, 12)) == 13
-    assert way[0] == (0, 0, 0)
-    assert way[-1] == (1, 1, 1)
-    assert way[6] == (1, 0.5, 0)
-    steps = torch.tensor(way).diff(dim=0)
-    assert (steps >= 0).all()
-    assert (steps.count_nonzero(1) == 1).all()
-    assert every_threshold(3) == way[::4]  # the paths pass through all hyperbolic mixtures
 
 
 def test_grid_has_high_levels_across_and_low_levels_downwards():
@@ -124,16 +109,12 @@ def test_bad_input():
     ):
         with pytest.raises(ValueError, match=message):
             mix(flow, first, second, shares)
-    with pytest.raises(ValueError, match="steps to be at least 1"):
-        straight(2, 0)
-    with pytest.raises(ValueError, match="steps to be at least 1"):
-        level_by_level(2, 0)
 
 
 # ---------------------------------------------------------------- pictures
 
 
-def test_pictures_of_pairs_and_paths():
+def test_pictures_of_pairs():
     flow = random_flow(torch.float32)
     a, b = flow.draw_each([0]), flow.draw_each([1])
     every = every_threshold(2)
@@ -141,11 +122,7 @@ def test_pictures_of_pairs_and_paths():
     picture = thresholds(one_way, other_way, scale=4)
     mixtures = torch.cat((one_way[0], other_way[0]))
     assert all(shows(picture, image, 4) for image in mixtures)
-    frames = path_frames({"at once": mix(flow, a, b, straight(2, 4))[0],
-                          "by level": mix(flow, a, b, level_by_level(2, 2))[0]})  # fmt: skip
-    assert len(frames) == 5
-    assert len({frame.size for frame in frames}) == 1
-    assert len({frame.tobytes() for frame in frames}) == 5
+    assert all(shows(between(one_way[0], scale=4), image, 4) for image in one_way[0])
 
 
 # ---------------------------------------------------------------- the command
@@ -159,18 +136,17 @@ def run(tmp_path_factory):
 def test_mix_samples(run, capsys):
     assert main(["mix", str(run), "--pick", "[0, 4, 2]", "--share", "[1, 0.5]"]) == 0
     out = capsys.readouterr().out
-    assert "3 images mixed: see mixed.png, mixing-grid.png, mixing.png and mixing.gif" in out
-    assert Image.open(run / "pictures/mixing.gif").n_frames > 10
+    assert "3 images mixed: see mixed.png, mixing-grid.png and mixing.png in" in out
     assert main(["mix", str(run), "--pick", "[0, 4]", "--share", "[-0.5, 1.5]"]) == 0  # bars end
 
 
 def test_mix_images_of_the_data_set_and_of_other_flows(run, tmp_path):
-    options = ["--split", "test", "--pick", "[3, 8]", "--threshold", "0", "--video", "none"]
+    options = ["--split", "test", "--pick", "[3, 8]", "--threshold", "0"]
     assert main(["mix", str(run), *options, "--out", str(tmp_path)]) == 0
     assert {path.name for path in tmp_path.glob("[!.]*")} == {"mixing.png", "mixing-grid.png"}
     for name, kind in (("nvp", REAL_NVP["real-nvp"]), ("fields", {"pixels": None, "channels": 1})):
         other = small_run(tmp_path / name, **kind)
-        assert main(["mix", str(other), "--pick", "[0, 1]", "--video", "none"]) == 0
+        assert main(["mix", str(other), "--pick", "[0, 1]"]) == 0
         assert (other / "pictures/mixing.png").is_file()
 
 
@@ -182,7 +158,6 @@ def test_mix_images_of_the_data_set_and_of_other_flows(run, tmp_path):
         (["--share", "[1]"], "one for each of the 2 levels; got 1"),
         (["--share", "[1, .nan]"], "finite"),
         (["--pick", "[3]"], "at least two images to mix"),
-        (["--video", "gift"], "nearest: gif"),
     ],
 )
 def test_mistakes(run, capsys, options, message):

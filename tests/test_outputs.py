@@ -385,13 +385,13 @@ def test_figures_replace_their_own_and_nothing_else(here, capsys):
         "--out",
         "q",
     ]
-    refused([*arguments, "--overwrite", "--video", "none"], capsys, "replace no input")
+    refused([*arguments, "--overwrite"], capsys, "replace no input")
     # In a folder of its own a command replaces figures, but no input.
     for _ in range(2):
         assert main(["sample", "msds1-tiny", "-n", "1"]) == 0
     picture("msds1-tiny/pictures/mixing-grid.png")
     arguments[3:] = ["msds1-tiny/pictures/mixing-grid.png"] * 2
-    refused([*arguments, "--video", "none"], capsys, "replace no input")
+    refused([*arguments], capsys, "replace no input")
 
 
 def test_photographs_at_full_size_are_results_like_others(here, capsys):

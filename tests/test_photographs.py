@@ -889,7 +889,7 @@ def test_levels_of_files(chelsea, tmp_path):
             "a position of level 0",
         ),
         (["levels", "photos", "--images", "small.png"], "at least 4×4 pixels"),
-        (["inpaint", "photos", "good.png", "--find"], "Expected rgflow repair"),
+        (["inpaint", "photos", "good.png", "--box", "[0, 0, 2, 2]"], "Expected rgflow repair"),
         (["enlarge", "words.png"], "Expected a picture file.*words.png isn't one, or is damaged"),
     ],
 )

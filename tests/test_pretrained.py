@@ -199,7 +199,7 @@ def test_a_folder_of_models_that_a_variable_names(made, tmp_path, monkeypatch, c
         (["evaluate", "--count", "20", "--importance", "1"], ["evaluation.json"]),
         (["sample", "-n", "2"], ["pictures/samples.png"]),
         (["levels", "--split", "test"], ["pictures/resampled.png"]),
-        (["inpaint", "--split", "test", "--find"], ["surprise.json", "pictures/surprise.png"]),
+        (["inpaint", "--split", "test", "--box", "[0, 0, 2, 2]"], ["pictures/inpainting.png"]),
     ],
     ids=lambda value: value[0] if value else "",
 )

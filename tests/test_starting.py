@@ -329,8 +329,6 @@ def test_photographs_of_a_folder_are_learned_from_where_photos_ends(capsys):
     folder = ["--data", "folder:pictures", "--steps", "1"]
     mine = {"pretrained: photos", "lr: 0.0015", "patience: 3", "flip: true", "  height: 32"}
     assert mine <= set(printed(capsys, "photos", *folder))
-    large = printed(capsys, "photos-64", *folder)
-    assert {"pretrained: photos", "  height: 64", "  levels: 5", "batch_size: 4"} <= set(large)
     named = printed(capsys, "--pretrained", "photos", *folder)
     assert mine - {"flip: true"} <= set(named)
     told = printed(capsys, "photos", *folder, "--lr", "0.1")

@@ -10,15 +10,16 @@ import pytest
 import torch
 
 from flows import randomise
+from reproducing.couplings import _of_every_second, decimated, migdal_kadanoff, unlikeness
 from reproducing.measures import MeasuredFlow
 from reproducing.measures.lattice import renormalization
 from rgflow import Batch, FlowConfig, GaussianPrior, RGFlow, StateMap, Windows, preset
 from rgflow.actions import BlumeCapel, FreeField, Ising, Phi4, Potts, is_even
-from rgflow.analysis.couplings import _of_every_second, couplings, decimated, migdal_kadanoff
+from rgflow.analysis.couplings import couplings
 from rgflow.analysis.measurement import measure
 from rgflow.analysis.multilevel import Level, multilevel
 from rgflow.analysis.observables import formulas, moments
-from rgflow.analysis.scales import scales, unlikeness
+from rgflow.analysis.scales import scales
 from rgflow.bijectors import Context, HeatBath, MapSpec, SiteStates
 from rgflow.field_theory import heat_bath, ising, potts, transfer
 from rgflow.objectives import Reinforce

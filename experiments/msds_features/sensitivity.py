@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from reproducing.ovals import oval_features
 from rgflow.data import msds
 from rgflow.data.images import Array
 from rgflow.files import write_json
-from rgflow.metrics.frechet import compare, oval_features, pixel_components
+from rgflow.metrics.frechet import compare, pixel_components
 from rgflow.training.run import processor
 
 FILE = Path(__file__).with_name("sensitivity.json")

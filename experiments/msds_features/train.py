@@ -26,15 +26,22 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
-import rgflow.metrics
-from reproducing.ovals import GREY, JITTER, SCALE, Reader, corners, load_reader, spreads
+from reproducing.ovals import (
+    GREY,
+    JITTER,
+    SCALE,
+    WEIGHTS,
+    Reader,
+    corners,
+    load_reader,
+    oval_features,
+    spreads,
+)
 from reproducing.roughening import roughened
 from rgflow.data import msds
-from rgflow.metrics.reader import WEIGHTS, weights_hash
 from rgflow.training.run import processor
 
 HERE = Path(__file__).parent
-FILE = Path(rgflow.metrics.__file__).parent / "weights" / WEIGHTS
 CHUNK = 512
 """Images of either set that are drawn and shuffled together."""
 BATCH = 128
@@ -160,12 +167,11 @@ def main() -> None:
     began = time.perf_counter()
     reader = train(settings.steps, settings.seed)
     seconds = time.perf_counter() - began
-    FILE.parent.mkdir(exist_ok=True)
     state = {
         name: tensor.half().contiguous() if tensor.is_floating_point() else tensor
         for name, tensor in reader.state_dict().items()
     }
-    save_file(state, FILE)
+    save_file(state, WEIGHTS)
 
     reader, tests = load_reader(), {}
     for kind in msds.KINDS:
@@ -177,7 +183,7 @@ def main() -> None:
             "spreads of the labels": asdict(spreads(truth)),
         }
     result = {
-        "weights": weights_hash(),
+        "weights": oval_features().weights,
         "parameters": sum(p.numel() for p in reader.parameters()),
         "steps": settings.steps,
         "images": settings.steps * BATCH,

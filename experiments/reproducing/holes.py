@@ -19,7 +19,7 @@ from torch import Tensor
 from rgflow.checks import check_whole
 from rgflow.flow import Flow
 from rgflow.latents import Latents
-from rgflow.lattice import Mask
+from rgflow.lattice import Mask, Sites
 from rgflow.local import LocalFlow
 from rgflow.model import RGFlow
 from rgflow.repair.climb import Climb
@@ -184,3 +184,26 @@ def filled_beside(
         yield Filled(
             name=name + words, images=found.images, seconds=spent, flow=beside, inpainting=found
         )
+
+
+def random_boxes(lattice: Sites, images: int, edge: int = 10, seed: int = 0) -> Mask:
+    """A random square inside each of some images.
+
+    Args:
+        lattice: The sites of an image.
+        images: Number of images, N.
+        edge: Edge of the squares, in pixels.
+        seed: Seed of their places.
+
+    Returns:
+        Masks, [N, H, W].
+
+    Example:
+        >>> from rgflow import Lattice
+        >>> random_boxes(Lattice(height=32, width=32), 5).sum((1, 2)).tolist()
+        [100, 100, 100, 100, 100]
+    """
+    random = np.random.default_rng(seed)
+    rows = random.integers(0, lattice.height - edge + 1, images).tolist()
+    columns = random.integers(0, lattice.width - edge + 1, images).tolist()
+    return np.stack([lattice.box(i, j, edge, edge) for i, j in zip(rows, columns, strict=True)])

@@ -5,18 +5,24 @@ In MSDS1 the ovals of an image have similar colours and any angles, in MSDS2 it'
 round. That RG-Flow has learned so is what the paper shows by its samples in Fig. B2 (Appendix B);
 these are numbers for it. Samples have no labels, so a network reads their ovals.
 
-Letters in shapes: N images; (i, j) column and row of an oval in 0..3.
+Letters in shapes: N images; F = 128 features; (i, j) column and row of an oval in 0..3.
 """
 
+import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
-from torch import Tensor
+from safetensors.torch import load_file
+from torch import Tensor, nn
 
-from rgflow.metrics import reader
-from rgflow.metrics.reader import PER_OVAL, OvalReader
+from rgflow.metrics.frechet import Features
 from rgflow.text import mean_and_error
 
+WEIGHTS = Path(__file__).parents[1] / "msds_features" / "ovals.safetensors"
+"""What `experiments/msds_features/train.py` has learned."""
+PER_OVAL = 8
+"""Features of every oval."""
 TILE = 8
 """Edge of an oval's tile."""
 ACROSS = 4
@@ -27,13 +33,46 @@ JITTER = (2 / 3) ** 0.5
 """Standard deviation of −1, 0 and 1."""
 
 
-class Reader(OvalReader):
-    """The network of the package, with what its read-out says of ovals.
+class Reader(nn.Module):
+    """From images to 8 features per oval, from which `read_out` tells what the oval is like.
+
+    Every feature is in units of its standard deviation over images of both sets.
 
     Example:
         >>> load_reader().read(torch.zeros(2, 3, 32, 32, dtype=torch.uint8)).shape
         torch.Size([2, 4, 4, 6])
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk = nn.Sequential(
+            nn.Conv2d(3, 24, 4, 2, 1),
+            nn.SiLU(),
+            nn.Conv2d(24, 24, 3, 1, 1),
+            nn.SiLU(),
+            nn.Conv2d(24, 48, 4, 2, 1),
+            nn.SiLU(),
+            nn.Conv2d(48, 96, 4, 2, 1),
+            nn.SiLU(),
+            nn.Conv2d(96, 96, 1),
+            nn.SiLU(),
+            nn.Conv2d(96, PER_OVAL, 1),
+            nn.SiLU(),
+            nn.BatchNorm2d(PER_OVAL, affine=False),
+        )
+        self.read_out = nn.Conv2d(PER_OVAL, 7, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The features [N, F] of images [N, 3, 32, 32], uint8 or reals in [0, 256).
+
+        Raises:
+            ValueError: If the images have another size.
+        """
+        if images.ndim != 4 or images.shape[1:] != (3, 32, 32):
+            raise ValueError(
+                f"Expected images as those of MSDS, [N, 3, 32, 32]; got {list(images.shape)}."
+            )
+        return self.trunk(images.float() / 255).flatten(1)
 
     def standardised(self, images: Tensor) -> Tensor:
         """What is read in units of about its standard deviation, [N, 4 (i), 4 (j), 7].
@@ -64,10 +103,25 @@ def corners(like: Tensor) -> Tensor:
 
 
 def load_reader() -> Reader:
-    """The network with the weights that are shipped, in float32 and evaluation mode."""
+    """The network with its weights, in float32 and evaluation mode."""
     found = Reader()
-    found.load_state_dict(reader.load_reader().state_dict())
+    found.load_state_dict(load_file(WEIGHTS))
     return found.requires_grad_(False).eval()
+
+
+def oval_features(device: torch.device | str = "cpu") -> Features:
+    """Those by which the network reads ovals; their Fréchet distance is called FD-MSDS.
+
+    It knows colours, angles and places of ovals, and how they go together; of images that aren't of
+    MSDS it says nothing.
+    """
+    reader = load_reader().to(device)
+    return Features(
+        name="MSDS",
+        extract=lambda x8: reader(x8.to(device)),
+        resizing="none, 32×32",
+        weights=hashlib.sha256(WEIGHTS.read_bytes()).hexdigest(),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -83,13 +83,6 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
 
 
-def remove(path: Path) -> None:
-    """Delete a file, if it is there and the guard of the command that runs lets it be replaced."""
-    if guard := GUARD.get():
-        guard.check(path)
-    path.unlink(missing_ok=True)
-
-
 def settle(part: Path, path: Path, *, new: bool = False) -> None:
     """Rename a complete file, once its content is on the disk, in place of another one.
 

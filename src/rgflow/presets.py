@@ -186,12 +186,6 @@ PRESETS: dict[str, TrainConfig] = {
             map=WindowMap(hidden=128),
         ),
     ),
-    "photos-64": replace(
-        _PHOTOS,
-        data="wallpapers",
-        model=replace(_PHOTOS.model, height=64, width=64, levels=5),
-        batch_size=4,
-    ),
     "msds1-windows": replace(_WINDOWS, data="msds1"),
     "msds2-windows": replace(_WINDOWS, data="msds2"),
     "faces": replace(
@@ -226,7 +220,6 @@ PRESETS: dict[str, TrainConfig] = {
     "blume-capel-16": _spins(16, BlumeCapel(), batch_size=256),
     "phi4-6": _fields(6, Phi4.albergo(-4, 6.975), 6, batch_size=512),
     "phi4-12": _fields(12, Phi4.albergo(-4, 5.276), (4, 6), batch_size=256),
-    "phi4-20": _fields(20, Phi4.albergo(-4, 4.807), (4, 2, 5), batch_size=128),
     "phi4-32": _fields(32, Phi4.albergo(-4, 4.572), batch_size=64),
     "phi4-64": _fields(64, Phi4.albergo(-4, 4.398), batch_size=32),
     "msds1-realnvp": replace(_REAL_NVP, data="msds1"),

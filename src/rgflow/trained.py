@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,20 +12,15 @@ from typing import TYPE_CHECKING
 from rgflow.files import expanded, plain
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from rgflow.config import TrainConfig
     from rgflow.data import Images
     from rgflow.data.source import Split
     from rgflow.flow import Flow
-    from rgflow.repair.surprise import Reference
     from rgflow.training.run import Run
 
 
 RESULTS = Path("results")
 """The folder for results about models of the package."""
-REFERENCE = 1000
-"""Clean images for a reference of what is usual."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,11 +54,6 @@ class Model:
         """The folder for its pictures."""
         return self.out or self.folder / "pictures"
 
-    @property
-    def files(self) -> Path:
-        """The folder for files kept beside its weights."""
-        return self.run.model if self.run else self.folder
-
     def images(self, name: str | None, split: Split, count: int) -> Images:
         """The first images of a data set, by default that of the run.
 
@@ -81,38 +70,6 @@ class Model:
             )
         config = self.config or TrainConfig(model=self.flow.config)
         return data.load_for(config, split, name=name, count=count)
-
-    def reference(
-        self, name: str | None = None, progress: Callable[[int, int], None] | None = None
-    ) -> Reference:
-        """A reference of what is usual in a data set, kept beside the weights (`kept_reference`).
-
-        Without a name it is the data set of its training.
-        """
-        import torch
-
-        from rgflow.repair.surprise import kept_reference
-
-        name = name or (self.config.data if self.config else None)
-
-        def some() -> Images:
-            found = self.images(name, "validation", REFERENCE)
-            if len(found) < REFERENCE // 10:  # rather those that it has learned than too few
-                found = self.images(name, "train", REFERENCE)
-            return found
-
-        def clean() -> Tensor:
-            device = self.flow.device
-            return torch.from_numpy(some().images[:REFERENCE].copy()).to(device)
-
-        pictures = None
-        with suppress(FileNotFoundError):  # without them, what is kept of them will do
-            entry = some().folder
-            # Without the number of images, as longer entries begin with the same ones.
-            pictures = entry.name.rpartition("-")[0] if entry else ""
-        return kept_reference(
-            self.files, self.flow, clean, data=name or "", pictures=pictures, progress=progress
-        )
 
 
 def load(name: str, size: Sequence[int] | None = None, out: str | None = None) -> Model:

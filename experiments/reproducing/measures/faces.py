@@ -17,9 +17,10 @@ from torch import Tensor
 
 from reproducing.codes import learned_code, linear_codes
 from reproducing.face_reader import FACTORS, load_reader
+from reproducing.infomec import InfoMEC, infomec
 from reproducing.measures.subject import Found, MeasuredFlow, Picture
 from rgflow import data
-from rgflow.analysis.disentanglement import InfoMEC, dci, infomec
+from rgflow.analysis.disentanglement import dci
 from rgflow.analysis.fields import receptive_fields
 from rgflow.analysis.information import mutual_information
 from rgflow.analysis.levels import encode

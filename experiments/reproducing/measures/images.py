@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import torch
 
-from reproducing.holes import filled_beside
+from reproducing.holes import filled_beside, random_boxes
 from reproducing.measures.subject import Found, MeasuredFlow, Picture
 from reproducing.mixtures import inherited
 from reproducing.ovals import load_reader
@@ -19,7 +19,7 @@ from rgflow.figures.mixing import thresholds
 from rgflow.figures.repair import repairs
 from rgflow.model import RGFlow
 from rgflow.repair.climb import Climb
-from rgflow.repair.comparison import fill, random_boxes, scores
+from rgflow.repair.comparison import fill, scores
 
 
 def sample_grid(subject: MeasuredFlow, *, count: int = 40, temperature: float = 1.0) -> Found:

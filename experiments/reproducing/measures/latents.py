@@ -18,7 +18,7 @@ from rgflow.analysis.disentanglement import CodeScores, disentanglement
 from rgflow.analysis.fields import VISIBLE, ReceptiveFields, receptive_fields
 from rgflow.analysis.labels import Label, spread
 from rgflow.analysis.levels import encode
-from rgflow.analysis.mixing import mix, straight
+from rgflow.analysis.mixing import mix
 from rgflow.analysis.probes import probe_levels
 from rgflow.analysis.traversals import fig6_temperature, traverse
 from rgflow.architectures import make_flow
@@ -206,7 +206,7 @@ def priors(
         found = directions(z, labels)
         a, b = z.select(slice(0, pairs)), z.select(slice(pairs, 2 * pairs))
         a, b = (one.to(device=flow.device) for one in (a, b))
-        way = mix(flow, a, b, straight(flow.levels, steps)).float().cpu()
+        way = mix(flow, a, b, [(k / steps,) * flow.levels for k in range(steps + 1)]).float().cpu()
         moved = way.diff(dim=1).square().flatten(2).mean(2).sqrt()
         with torch.no_grad():
             halfway = flow.log_prob(way[:, steps // 2].to(flow.device, torch.uint8))

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from reproducing.couplings import coupling_flow, decimated, migdal_kadanoff, unlikeness
 from reproducing.measures.subject import Found, MeasuredFlow, Picture
 from rgflow.actions import Ising
-from rgflow.analysis.couplings import couplings, decimated, migdal_kadanoff
+from rgflow.analysis.couplings import couplings
 from rgflow.analysis.measurement import measure
 from rgflow.analysis.multilevel import FIELDS_AT_ONCE
-from rgflow.analysis.scales import unlikeness
 from rgflow.field_theory import Estimate, accepted, effective_sample_size, tau_int
-from rgflow.figures.field_theory import coupling_flow, overview
+from rgflow.figures.field_theory import overview
 from rgflow.files import plain
 from rgflow.model import RGFlow
 from rgflow.objectives import Objective

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from reproducing.face_reader import face_features, shown
 from reproducing.measures.subject import Found, MeasuredFlow
-from reproducing.ovals import spreads_read
+from reproducing.ovals import oval_features, spreads_read
 from rgflow import data
 from rgflow.data import patches
 from rgflow.evaluation import evaluate
@@ -145,12 +145,14 @@ def samples(subject: MeasuredFlow, *, count: int = 10_000, temperature: float = 
     readers: dict[str, Callable[[Tensor], Any]]
     readers = {"msds1": spreads_read, "msds2": spreads_read, "faces": shown}
     read = readers.get(kind)
+    more = [subject.inception] if subject.inception else []
+    if read:
+        more = [face_features()] if read is shown else [oval_features(subject.flow.device), *more]
     drawn, distances = score(
         subject.flow,
         subject.images(count, "train"),
         test,
-        ovals=read is spreads_read,
-        inception=face_features() if read is shown else subject.inception,
+        more=more,
         temperature=temperature,
         labels=subject.classes(count),
     )

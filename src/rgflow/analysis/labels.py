@@ -30,8 +30,6 @@ MAX_CLASSES = 50
 """Maximum number of classes that become binary labels; more are names of single things."""
 CLASS_NAMES = ("class", "classes", "label", "labels", "chair", "photograph", "id")
 """Last words of label names whose values are classes rather than numbers."""
-ATTRIBUTES = ".txt"
-"""Ending of files that are read as CelebA's list of attributes."""
 MAX_CHARACTERS = 500
 """Longest name or value in a file."""
 OVAL_TILE = 8
@@ -209,9 +207,6 @@ def read_csv(
     unless the header says otherwise: `tilt:angle` are degrees of an axis, the same after 180°, and
     `hair:class` are names of classes, text or numbers, as in a column called `class`.
 
-    A file whose name ends in .txt is CelebA's list of attributes; rows for other files are left
-    out.
-
     Args:
         path: The file.
         images: The number of images N.
@@ -285,23 +280,13 @@ def _table(path: Path) -> tuple[list[str], list[list[str]]]:
     """The names in the first line, and the rows, all of the same length."""
     try:
         file = io.StringIO(read_text(path, what="a CSV file with labels"), newline="")
-        split = map(str.split, file) if path.suffix == ATTRIBUTES else csv.reader(file)
-        lines = [[cell.strip() for cell in row] for row in split if row]
+        lines = [[cell.strip() for cell in row] for row in csv.reader(file) if row]
     except (DamagedError, csv.Error) as error:
         raise ValueError(f"Expected a CSV file in UTF-8; {path} isn't one ({error}).") from error
     if any(len(cell) > MAX_CHARACTERS for row in lines for cell in row):
         raise ValueError(
             f"Expected names and values of at most {MAX_CHARACTERS} characters in {path}."
         )
-    if path.suffix == ATTRIBUTES:
-        if len(lines) < 3 or len(lines[0]) > 1:
-            raise _wrong(
-                path,
-                "the number of pictures, a line with names and a row per picture, as in CelebA's "
-                "list of attributes, in the lines",
-                "something else: name a CSV file .csv",
-            )
-        lines = [["file", *lines[1]], *lines[2:]]
     header, rows = lines[0] if lines else [], lines[1:]
     if not rows:
         problem = f"{len(lines)} lines"
@@ -337,7 +322,7 @@ def _by_name(
     if len(by_name) < len(rows):
         twice = next(name for k, name in enumerate(names) if name in names[:k])
         raise _wrong(path, "one row per image", f"two of {twice!r}")
-    if path.suffix != ATTRIBUTES and (unknown := by_name.keys() - {*files, *others}):
+    if unknown := by_name.keys() - {*files, *others}:
         raise _wrong(
             path,
             f"the names of images in column {header[0]!r}",

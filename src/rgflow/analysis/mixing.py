@@ -1,8 +1,7 @@
 """Mixing: images whose latents are those of one image, of another, or between them, by level.
 
 Shares describe a mixture: λ of the second image at every level, level 0 first. With λ = 1 for h < Θ
-and 0 above it is the paper's hyperbolic mixing (eq. 15), with the same λ everywhere linear mixing,
-and a sequence of shares is a path from one image to another.
+and 0 above it is the paper's hyperbolic mixing (eq. 15), with the same λ everywhere linear mixing.
 
 Letters in shapes: N pairs of images; K shares; C channels; H, W rows and columns.
 """
@@ -43,34 +42,6 @@ def hyperbolic(levels: int, threshold: int) -> Shares:
 def every_threshold(levels: int) -> list[Shares]:
     """The hyperbolic mixtures for every Θ from 0 to h_L + 1."""
     return [hyperbolic(levels, threshold) for threshold in range(levels + 1)]
-
-
-def straight(levels: int, steps: int) -> list[Shares]:
-    """The straight path from one image to another, all levels at once, in a number of steps; a
-    `ValueError` if there are none.
-
-    Example:
-        >>> straight(2, 2)
-        [(0.0, 0.0), (0.5, 0.5), (1.0, 1.0)]
-    """
-    check_whole("steps", steps, 1)
-    return [(k / steps,) * levels for k in range(steps + 1)]
-
-
-def level_by_level(levels: int, steps: int) -> list[Shares]:
-    """The path from one image to another level by level, the details first, in a number of steps
-    each; a `ValueError` if there are none.
-
-    Example:
-        >>> level_by_level(2, 2)
-        [(0.0, 0.0), (0.5, 0.0), (1.0, 0.0), (1.0, 0.5), (1.0, 1.0)]
-    """
-    check_whole("steps", steps, 1)
-    return [hyperbolic(levels, 0)] + [
-        (1.0,) * h + (k / steps,) + (0.0,) * (levels - h - 1)
-        for h in range(levels)
-        for k in range(1, steps + 1)
-    ]
 
 
 def mix(

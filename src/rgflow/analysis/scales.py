@@ -13,11 +13,9 @@ from torch import Tensor
 
 from rgflow.analysis.couplings import couplings
 from rgflow.analysis.dependence import Stratum, dependence
-from rgflow.bijectors.base import Bijector, Context
 from rgflow.field_theory.statistics import Estimate
 from rgflow.flow import Flow
 from rgflow.latents import Latents
-from rgflow.model import RGFlow
 from rgflow.text import mean_and_error
 
 Array = NDArray[np.float64]
@@ -88,49 +86,6 @@ def scales(flow: Flow, fields: Tensor, *, at_once: int = 256) -> list[Scale]:
         _scale(level, torch.cat(of_level).double().cpu(), entropy[:, level], found.strata)
         for level, of_level in enumerate(zip(*stages, strict=True))
     ]
-
-
-@torch.no_grad()
-def unlikeness(flow: RGFlow, fields: Tensor, *, at_once: int = 256) -> list[Estimate[float]]:
-    """How much the maps of neighbouring levels differ, for every pair of levels below the highest:
-    the mean of ln q − ln q′ of the sites that a level adds, given what it knows, with q of its own
-    map and q′ of that of the next level, in nats per site. It is the Kullback–Leibler divergence,
-    if the fields are those of the flow, and 0 at a fixed point.
-
-    Args:
-        flow: A flow with as many variables at all levels.
-        fields: [N, C, H, W].
-        at_once: Fields at a time.
-
-    Example:
-        >>> from rgflow import FlowConfig, GaussianPrior, SiteMap, Windows
-        >>> windows = {"geometry": Windows(period=2), "map": SiteMap(hidden=8), "shared": True}
-        >>> shape = {"height": 16, "width": 16, "channels": 1}
-        >>> flow = RGFlow(FlowConfig(**shape, **windows, prior=GaussianPrior(), pixels=None))
-        >>> [one.value for one in unlikeness(flow, flow.sample(10))]  # of 16×16, 8×8 and 4×4
-        [0.0, 0.0]
-    """
-    maps = [{one.cells.name: one.bijector for one in step.cellwise} for step in flow.steps]
-    sums, sites = torch.zeros(flow.levels, len(fields)).double(), [0] * flow.levels
-
-    def log_q(bijector: Bijector, own: Tensor, context: Context) -> Tensor:
-        if flow.domain == "cube":
-            return bijector.log_det(own, context)
-        z, log_det = bijector.forward(own, context)
-        return log_det + flow.prior.log_prob(z).sum(1)
-
-    for start in range(0, len(fields), at_once):
-        part = fields[start : start + at_once].to(flow.device, flow.dtype)
-        for visit in flow.walk(flow.from_images(part)[0]):
-            level, name = visit.level, visit.layer.cells.name
-            if level + 1 >= flow.levels - 1 or name not in maps[level + 1]:
-                continue
-            own, context = visit.read
-            change = log_q(maps[level][name], own, context)
-            change = change - log_q(maps[level + 1][name], own, context)
-            sums[level, start : start + len(part)] += change.view(len(part), -1).sum(1).cpu()
-            sites[level] += len(visit.layer.cells) * (start == 0)
-    return [Estimate(*mean_and_error(one / n)) for one, n in zip(sums, sites, strict=True) if n]
 
 
 def _scale(level: int, x: Tensor, entropy: Array, strata: Sequence[Stratum]) -> Scale:

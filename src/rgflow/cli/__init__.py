@@ -26,7 +26,7 @@ COMMANDS = {
     "mix": "combine coarse levels of one image with fine levels of another",
     "fields": "which pixels the latents of a trained flow change",
     "factors": "what latents mean: factors, labels, dependence",
-    "inpaint": "fill in regions of images, or find odd ones",
+    "inpaint": "fill in regions of images",
     "score": "bits for pictures of any size, compared with codecs",
     "repair": "remove scratches, dead pixels and holes from pictures of any size",
     "enlarge": "enlarge pictures of any size",

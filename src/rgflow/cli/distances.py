@@ -39,7 +39,6 @@ def run(arguments: Sequence[str]) -> None:
 
     import torch
 
-    from rgflow.data.msds import KINDS
     from rgflow.metrics.frechet import inception
     from rgflow.metrics.scores import score
 
@@ -53,8 +52,7 @@ def run(arguments: Sequence[str]) -> None:
             model.flow,
             torch.from_numpy(train.images.copy()),
             torch.from_numpy(test.images.copy()),
-            ovals=test.name in KINDS,
-            inception=network,
+            more=[network] if network else [],
             labels=None if classes is None else torch.from_numpy(classes),
             **some(settings, "temperature", "seed", "batch_size"),
             progress=report,

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rgflow.cli import adapting
 from rgflow.cli.parsing import most, outputs
 from rgflow.outputs import Made, check_space
 
@@ -61,17 +60,10 @@ class Photograph:
 
 def is_full_size(settings: Namespace, model: Model) -> bool:
     """Whether there are picture files that are to be changed at full size: by a model of
-    photographs, and without --size. Raises a `ValueError` if others are to be learned."""
+    photographs, and without --size."""
     from rgflow.photographs.scoring import is_of_photographs
 
-    if settings.images and settings.size is None and is_of_photographs(model.flow):
-        return True
-    if settings.adapt or settings.keep:
-        raise ValueError(
-            "Expected --adapt and --keep for pictures at full size only; got others: leave them "
-            "out, or give --images and a model of photographs without --size."
-        )
-    return False
+    return bool(settings.images) and settings.size is None and is_of_photographs(model.flow)
 
 
 def each(
@@ -101,8 +93,6 @@ def each(
     from rgflow.photographs.pictures import MAX_PIXELS, lossless_ending, read
     from rgflow.photographs.scoring import sized
 
-    keep = adapting.check_keep(settings, len(groups))
-
     def patterns(number: int) -> list[str]:
         ending = lossless_ending(groups[number][0])
         return [f"*-{name}{ending}" for name in names(number)]
@@ -113,8 +103,7 @@ def each(
         picture = read(given.file, most=most(settings, MAX_PIXELS))
         check_space(source.folder, len(names(source.number)) * picture.seen.nbytes)
         image = torch.from_numpy(picture.pixels(model.flow.config.channels))
-        flow = adapting.learned(model.flow, image, settings, source.path.name, keep)
-        photograph = Photograph(source, picture, image, sized(flow, image[None]))
+        photograph = Photograph(source, picture, image, sized(model.flow, image[None]))
         work(photograph)
         return photograph.made
 

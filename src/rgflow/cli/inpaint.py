@@ -1,4 +1,4 @@
-"""`rgflow inpaint`: fill in regions of images, and find odd ones."""
+"""`rgflow inpaint`: fill in regions of images."""
 
 from __future__ import annotations
 
@@ -40,8 +40,7 @@ def run(arguments: Sequence[str]) -> None:
     """Parse, fill in and draw; a `ValueError` says a user's mistake."""
     options = Parser(
         "inpaint",
-        "Fill in regions of images with likely completions, and compare with other methods; or "
-        "find odd regions.",
+        "Fill in regions of images with likely completions, and compare with other methods.",
         "rgflow inpaint runs/first --split test --pick '[0, 1, 2]' --box '[8, 8, 10, 10]'",
     )
     _add_options(options)
@@ -59,12 +58,13 @@ def run(arguments: Sequence[str]) -> None:
         )
     if flow.pixels is None:
         raise ValueError("Expected a flow of images to repair; this one is of real-valued fields.")
-    images = regions.images(settings, model)
+    if settings.split is not None:
+        images = subjects.picked(settings, model)
+    else:
+        images = subjects.read(settings.images, flow.config, settings)
+    truth = None if settings.images else images
     pictures = subjects.Pictures(**subjects.place(settings, model))
-    masks = regions.masks(settings, model, images, pictures)
-    if masks is not None:
-        truth = None if settings.images else images
-        _repair(settings, flow, images, masks, truth, pictures)
+    _repair(settings, flow, images, _masks(settings, images), truth, pictures)
 
 
 def _add_options(options: Parser) -> None:
@@ -79,16 +79,7 @@ def _add_options(options: Parser) -> None:
     )
     options.word("data", None, "the data set for --split; by default that of the run")
     options.several("pick", int, None, "indices of images in the data set; by default [0]")
-    options.whole(
-        "benchmark",
-        None,
-        "number of test images, each with a random square of 10×10 pixels (the paper's Table F1)",
-        least=2,
-    )
     regions.add_options(options)
-    options.flag("find", "find odd regions; draw them and write masks")
-    options.flag("accept", "with --find: fill in what it finds")
-    options.number("false_alarms", 0.05, "share of clean images in which a region may be found")
     options.whole(
         "particles",
         None,
@@ -107,39 +98,37 @@ def _add_options(options: Parser) -> None:
     options.whole("seed", 0, "seed of all randomness", least=0)
     options.whole("scale", None, "edge of a drawn pixel", 1, 64)
     options.limit()
-    names = ("inpaint*", "benchmark*", "completions-*")
-    options.out(None, "output folder; by default RUN/pictures", *names)
+    options.out(None, "output folder; by default RUN/pictures", "inpaint*", "completions-*")
 
 
 def _check(settings: Namespace) -> None:
     """Raise a `ValueError` unless the options fit together; imports nothing heavy."""
     regions.check(settings, len(settings.mask or ()))  # how many images there are isn't known yet
-    sources = [bool(settings.images), settings.split is not None, settings.benchmark is not None]
-    if sum(sources) != 1:
-        raise ValueError(
-            "Expected picture files, --split or --benchmark; got "
-            f"{'several' if sum(sources) else 'none'} of them: give one."
-        )
-    places = [bool(settings.mask), settings.box is not None, settings.find]
-    if settings.benchmark is not None:
-        if any(places):
-            raise ValueError("Expected no region with --benchmark, which takes random squares.")
-    elif sum(places) != 1:
-        raise ValueError(
-            f"Expected the region to fill in; got {sum(places)} of --mask, --box and --find: give "
-            f"one."
-        )
-    if settings.accept and not settings.find:
-        raise ValueError("Expected --find with --accept; got none: add --find.")
-    if settings.pick is not None and settings.split is None:
-        raise ValueError("Expected --split with --pick; got none: give --split test.")
+    for either, other in (("images", "split"), ("mask", "box")):
+        if bool(settings[either]) == (settings[other] is not None):
+            names = ("picture files" if either == "images" else f"--{either}", f"--{other}")
+            got = "both" if settings[either] else "neither"
+            raise ValueError(f"Expected {' or '.join(names)}; got {got}: give one.")
+    for name in ("pick", "data"):
+        if settings[name] is not None and settings.split is None:
+            raise ValueError(f"Expected --split with --{name}; got none: give --split test.")
     subjects.check_pick(settings, [0])
-    if settings.data is not None and settings.images and not settings.find:
-        raise ValueError("Expected --split with --data; got none: give --split test.")
-    if not 0 < settings.false_alarms < 1:
-        raise ValueError(f"Expected --false_alarms between 0 and 1; got {settings.false_alarms:g}.")
     if settings.particles:
         check_whole("--particles", settings.particles, 2)
+
+
+def _masks(settings: Namespace, images: Tensor) -> Mask:
+    """The regions [N, H, W] of images [N, C, H, W].
+
+    Raises:
+        ValueError: If masks don't fit.
+    """
+    import numpy as np
+
+    n, _, height, width = images.shape
+    regions.check(settings, n)
+    files = (regions.mask_of(settings, k) for k in range(n))
+    return np.stack([regions.given(settings, mask, (height, width)) for mask in files])
 
 
 def _unused(settings: Namespace, particles: bool) -> set[str]:
@@ -201,12 +190,9 @@ def _repair(
         truth=truth[:SHOWN] if truth is not None else None,
         scale=pictures.scale,
     )
-    name = "benchmark" if settings.benchmark is not None else "inpainting"
     ours = filled[0]
     assert ours.log_prob is not None
-    written = [pictures.save(picture, f"{name}.png")]
-    if settings.benchmark is None:
-        written += _save_images(rows[filled[0].name], pictures)
+    written = [pictures.save(picture, "inpainting.png"), *_save_images(rows[ours.name], pictures)]
     result: dict[str, Any] = {
         "settings": {
             name: value
@@ -219,7 +205,7 @@ def _repair(
     if truth is not None:
         found = [scores(one, truth.to(flow.device), masks, settings.seed) for one in filled]
         result["scores"] = [asdict(score) for score in found]
-    with writing(pictures.folder / f"{name}.json") as path:
+    with writing(pictures.folder / "inpainting.json") as path:
         write_json(path, result)
         written.append(path)
     if found:
@@ -233,7 +219,7 @@ def _repair(
         ):
             if lost:
                 say(f"Image {number + 1}: the climb diverged; its best state is kept.")
-            elif not rested and settings.benchmark is None:
+            elif not rested:
                 say(f"Image {number + 1}: log p hadn't converged after {climb.steps} steps.")
     for n, one in enumerate(ours.completions if settings.completions else ()):
         picture = completions(

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 PICK = range(6)
 """Images unless --pick says which."""
-STEPS = 8
-"""Steps of the path level by level, for each level."""
 THRESHOLD = 3
 """Levels that mixtures of photographs take from the other one, unless an option says."""
 
@@ -32,8 +30,8 @@ def run(arguments: Sequence[str]) -> None:
     """Parse, mix and draw."""
     options = Parser(
         "mix",
-        "Mix images by level: the first two for every threshold Θ, both ways, and along paths "
-        "from one to the other; and all pairs of images at one Θ.",
+        "Mix images by level: the first two for every threshold Θ, both ways, and all pairs of "
+        "images at one Θ.",
         "rgflow mix runs/first --pick '[3, 8, 12]' --threshold 2",
     )
     subjects.add_options(options, PICK, "mixed.png", "mixing*")
@@ -51,7 +49,6 @@ def run(arguments: Sequence[str]) -> None:
         None,
         "also mix the first two with this share λ of the second at each level, level 0 first",
     )
-    subjects.add_video(options, "the paths")
     settings = parse(options, arguments)
     subjects.check(settings, PICK)
     model = subjects.load_model(settings)
@@ -78,20 +75,14 @@ def _draw(found: Subjects, settings: Namespace) -> None:
     """Compute, draw and write everything."""
     from rgflow.analysis import mixing
     from rgflow.analysis.levels import decode
-    from rgflow.figures.mixing import mixing_grid, path_frames, thresholds
+    from rgflow.figures.mixing import between, mixing_grid, thresholds
 
     flow, z, scale = found.flow, found.latents, found.scale
     levels, n = flow.levels, len(z)
     _check_several(z)
     threshold = levels - 1 if settings.threshold is None else settings.threshold
     every = mixing.every_threshold(levels)
-    ways = {
-        "all levels at once": mixing.straight(levels, STEPS * levels),
-        "level by level": mixing.level_by_level(levels, STEPS),
-    }
-    if settings.video == "none":
-        ways = {}
-    total = n + n * n + 2 * len(every) + sum(map(len, ways.values()))
+    total = n + n * n + 2 * len(every)
     first, second = (z.select(slice(k, k + 1)) for k in (0, 1))
     with bar("mixing", total) as progress:
 
@@ -100,14 +91,12 @@ def _draw(found: Subjects, settings: Namespace) -> None:
 
         if settings.share is not None:
             mixture = mixed(first, second, [every[0], settings.share, every[-1]])
-            found.save(path_frames({"mixture": mixture[0]}, scale=scale)[1], "mixed.png")
+            found.save(between(mixture[0], scale=scale), "mixed.png")
         grid = found.drawn(mixing.mixing_grid(flow, z, z, threshold, progress=progress))
         images = found.drawn(decode(flow, z, progress=progress))
         found.save(mixing_grid(grid, images, images, threshold, scale=scale), "mixing-grid.png")
         picture = thresholds(mixed(first, second, every), mixed(second, first, every), scale=scale)
         found.save(picture, "mixing.png")
-        if paths := {name: mixed(first, second, shares)[0] for name, shares in ways.items()}:
-            found.animate(path_frames(paths, scale=scale), "mixing.gif")
     say(f"{n} images mixed: see {subjects.file_names(found.written)}.")
 
 

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 from jsonargparse import Namespace
 
 from rgflow.checks import check_whole
-from rgflow.cli import adapting
 from rgflow.cli.parsing import Parser, most
 from rgflow.config import FlowConfig
 from rgflow.data.source import SPLITS
-from rgflow.files import expanded, write_picture, writing
+from rgflow.files import expanded, write_picture
 from rgflow.text import say
 
 if TYPE_CHECKING:
@@ -55,16 +54,10 @@ def add_options(options: Parser, pick: Sequence[int], *names: str) -> None:
         "temperature of samples: one number, or one per level, level 0 first; by default 0.2 at "
         "level 0 and 0.6 above, as for the paper's Fig. 6",
     )
-    adapting.add_options(options, usual=", for photographs at full size")
     what = f"edge of a drawn pixel; by default images are about {IMAGE_WIDTH} pixels wide"
     options.whole("scale", None, what, 1, 64)
     options.limit()
     options.out(None, "output folder; by default RUN/pictures", *names)
-
-
-def add_video(options: Parser, what: str) -> None:
-    """The option for animations, or none."""
-    options.word("video", "gif", f"{what}: gif or none", ("gif", "none"))
 
 
 def check(settings: Namespace, pick: Sequence[int], drawn: bool = False) -> None:
@@ -114,14 +107,6 @@ class Pictures:
         """Write a picture as PNG."""
         self.written.append(write_picture(self.folder / name, picture))
         return self.written[-1]
-
-    def animate(self, frames: Sequence[Image.Image], name: str) -> None:
-        """Write an animation."""
-        from rgflow.figures.animations import animate
-
-        with writing(self.folder / name) as path:
-            animate(frames, path)
-        self.written.append(path)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 PICK = range(2)
 """Images unless --pick says which."""
-FRAMES = 24
-"""Values seen in an animation, on the way forth."""
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -34,7 +32,7 @@ def run(arguments: Sequence[str]) -> None:
     options = Parser(
         "traverse",
         "Vary one latent of some images, or the most visible latents of every level in turn. Show "
-        "each receptive field beside the varied images, and an animation.",
+        "each receptive field beside the varied images.",
         "rgflow traverse runs/first --latent '[2, 0, 4, 1]' --range '[0, 6]'",
     )
     subjects.add_options(options, PICK, "traversal*")
@@ -60,7 +58,6 @@ def run(arguments: Sequence[str]) -> None:
     )
     options.flag("add", "add the values to the latent instead of replacing it")
     options.whole("draws", 4, "draws of the latents over which receptive fields are averaged")
-    subjects.add_video(options, "the animation")
     settings = parse(options, arguments)
     _check(settings)
 
@@ -71,27 +68,24 @@ def run(arguments: Sequence[str]) -> None:
     model = subjects.load_model(settings)
     unit = prior_scale(model.flow) if settings.unit == "prior" else 1.0
     first, last = (unit * value for value in settings.range)
-    ways = [
-        torch.linspace(first, last, count, dtype=torch.float64).tolist()
-        for count in (settings["values"], FRAMES)
-    ]
+    values = torch.linspace(first, last, settings["values"], dtype=torch.float64).tolist()
     if is_full_size(settings, model):
         if settings.latent is None:
             raise ValueError(
                 "Expected --latent '[h, i, j, c]', level, pixel position and channel, for pictures "
                 "at full size; got none."
             )
-        names = [f"{_which(settings)}-{number}" for number in range(1, len(ways[0]) + 1)]
+        names = [f"{_which(settings)}-{number}" for number in range(1, len(values) + 1)]
         groups = [[expanded(name)] for name in settings.images]
         each(
             settings,
             model,
             groups,
             lambda _: names,
-            lambda one: _at_full_size(one, names, ways[0], settings),
+            lambda one: _at_full_size(one, names, values, settings),
         )
     else:
-        _draw(subjects.load(settings, model), ways, settings)
+        _draw(subjects.load(settings, model), values, settings)
 
 
 def _check(settings: Namespace) -> None:
@@ -107,29 +101,21 @@ def _check(settings: Namespace) -> None:
         raise ValueError(f"Expected --range to be [first, last]; got {settings.range}.")
 
 
-def _draw(found: Subjects, ways: Sequence[Sequence[float]], settings: Namespace) -> None:
-    """Compute, draw and write everything: for the pictures and, if wanted, the animation."""
+def _draw(found: Subjects, values: Sequence[float], settings: Namespace) -> None:
+    """Compute, draw and write everything."""
     from rgflow.analysis.traversals import traverse
-    from rgflow.figures.traversals import Shown, traversal_frames, traversals
+    from rgflow.figures.traversals import Shown, traversals
 
     varied, how = _varied(found, settings)
-    moving = settings.video != "none"
-    ways = ways[: 1 + moving]
-    total = len(varied) * len(found.latents) * sum(map(len, ways))
-    pictures: list[list[Shown]] = [[] for _ in ways]
+    total = len(varied) * len(found.latents) * len(values)
+    shown = list[Shown]()
     with bar("traversing", total) as progress:
         for along, field, title, note in varied:
-            for shown, values in zip(pictures, ways, strict=True):
-                way = traverse(
-                    found.flow, found.latents, along, values, add=settings.add, progress=progress
-                )
-                shown.append(Shown(found.drawn(way), values, field, title, note))
-    stem = _stem(settings)
-    found.save(traversals(pictures[0], scale=found.scale), f"{stem}.png")
-    if moving:
-        across = min(settings.strongest, 4)  # as a rule, a row for every level
-        frames = traversal_frames(pictures[1], scale=found.scale, across=across)
-        found.animate(frames, f"{stem}.gif")
+            way = traverse(
+                found.flow, found.latents, along, values, add=settings.add, progress=progress
+            )
+            shown.append(Shown(found.drawn(way), values, field, title, note))
+    found.save(traversals(shown, scale=found.scale), f"{_stem(settings)}.png")
     for _, _, title, note in varied:
         say(f"{title}: {note}")
     say(f"Strengths are those of receptive fields: {how}.")

@@ -2,11 +2,8 @@
 
 from typing import Any
 
-from rgflow.checks import check_type, short
-from rgflow.config.maps import Map
-from rgflow.config.parts import FAMILIES
+from rgflow.checks import short
 from rgflow.geometries.windows import MAX_PERIOD, phases
-from rgflow.kinds import options_of
 
 FORMER_NAMES = {"clip": "max_grad_norm", "average": "ema_decay"}
 """Settings of a training that had another name."""
@@ -16,12 +13,6 @@ GONE = {
     "symmetric": False, "start": None, "anneal": 0.5,
 }  # fmt: skip
 """Options of kinds that are gone, with the value that means what is done now."""
-FLAT = (
-    "architecture", "m", "boundary", "order", "disentanglers", "bijector", "bijector_options",
-    "depth", "hidden", "blocks", "conditioner", "bins", "components", "splits", "stem", "prior",
-    "prior_scale", "prior_df", "pixels",
-)  # fmt: skip
-"""Options of all kinds, which were settings of the flow."""
 
 
 def training_of_earlier(values: Any) -> Any:
@@ -35,32 +26,13 @@ def training_of_earlier(values: Any) -> Any:
 
 
 def flow_of_earlier(values: Any) -> Any:
-    """A flow's config as this version has it. The first versions had one flat list of the options
-    of all kinds; later ones had options that are gone.
+    """A flow's config as this version has it.
 
     Raises:
         ValueError: If an option that is gone had another value than that of what is done now.
     """
-    if not isinstance(values, dict):
-        return values
-    if "bijector" not in values:
-        return values | _changed(values, "geometry", "map", "pixels")
-    values, squeezes = _without_gone(values), values.get("architecture") == "real_nvp"
-    found = {name: value for name, value in values.items() if name not in FLAT}
-    for part, kind in {
-        "geometry": "squeeze" if squeezes else "blocks",
-        "map": "convolutional" if squeezes else values["bijector"],
-        "prior": values.get("prior", "laplace"),
-        "pixels": values.get("pixels", "logit"),
-    }.items():
-        known = FAMILIES[part].kinds.get(str(kind), Map)
-        former = {name: "prior_scale" if name == "scale" else name for name in options_of(known)}
-        options = {name: values[flat] for name, flat in former.items() if flat in values}
-        found[part] = None if kind is None else {"kind": kind, **options}
-    options = values.get("bijector_options", {})
-    check_type("bijector_options", options, dict, "names and values")
-    found["map"] |= options
-    return found
+    parts = ("geometry", "map", "pixels")
+    return values | _changed(values, *parts) if isinstance(values, dict) else values
 
 
 def _changed(values: dict[str, Any], *parts: str) -> dict[str, Any]:

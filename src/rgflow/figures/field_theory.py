@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -119,45 +118,4 @@ def renormalization(levels: Sequence[Scale]) -> Image.Image:
     plain(sites, "x/√⟨x²⟩", "density", "sites, in units of their spread")
     plain(entropy, "level", "nats", "entropy that a level adds, per site")
     figure.subplots_adjust(left=0.06, right=0.98, bottom=0.2, top=0.88, wspace=0.3)
-    return rendered(figure)
-
-
-def coupling_flow(
-    ours: Array,
-    paths: Mapping[str, Array],
-    recursion: Sequence[float],
-    unlike: Sequence[float],
-) -> Image.Image:
-    """Where couplings go from level to level, and how much the maps of levels differ.
-
-    Args:
-        ours: K₁, K₂, K₄ of every level of a flow, [levels, 3].
-        paths: The same of fields without a flow, by name; the first are those of the flow's action.
-        recursion: K₁ of every level as an approximation has it.
-        unlike: By how much the map of each level differs from the next one's, in nats per site.
-    """
-    figure = blank(10, 3)
-    plane, series, maps = figure.subplots(1, 3, width_ratios=(1.5, 1.2, 0.8))
-    for k, ((name, path), colour) in enumerate(
-        zip(paths.items(), level_colours(len(paths))[::-1], strict=True)
-    ):
-        for here, there in pairwise(path):
-            plane.annotate(
-                "", there[:2], here[:2], arrowprops={"arrowstyle": "->", "color": colour}
-            )
-        plane.plot(path[:, 0], path[:, 1], "o", ms=3 + 2 * (k == 0), color=colour, label=name)
-    plane.plot(ours[:, 0], ours[:, 1], "x", ms=7, color=RED, label="flow")
-    plane.legend(frameon=False, fontsize=7)
-    plain(plane, "K of neighbours", "K of diagonal neighbours", "couplings from level to level")
-    name, path = next(iter(paths.items()))
-    series.plot(path[:, 0], "o-", ms=4, lw=1, color=INK, label=name)
-    series.plot(ours[:, 0], "x", ms=7, color=RED, label="flow")
-    series.plot(recursion, "--", lw=1, color=SOFT, label="Migdal and Kadanoff")
-    series.set_ylim(0, 1.5 * float(max(path[:, 0].max(), ours[:, 0].max())))
-    series.set_xticks(range(len(recursion)))
-    series.legend(frameon=False, fontsize=7)
-    plain(series, "level", "K of neighbours", "neighbours")
-    maps.bar([f"{k}, {k + 1}" for k in range(len(unlike))], unlike, color=SOFT)
-    plain(maps, "levels", "nats per site", "difference of maps")
-    figure.subplots_adjust(left=0.08, right=0.98, bottom=0.2, top=0.88, wspace=0.35)
     return rendered(figure)

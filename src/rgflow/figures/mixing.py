@@ -1,4 +1,4 @@
-"""Mixtures of images as in the paper's Fig. 7, and paths from one image to another.
+"""Mixtures of images as in the paper's Fig. 7.
 
 Letters in shapes: N images; K mixtures of each; C channels; H, W rows and columns.
 """
@@ -50,18 +50,7 @@ def mixing_grid(
     return arranged([titled(title, out)])
 
 
-def path_frames(paths: dict[str, Tensor], *, scale: int = 4) -> list[Image.Image]:
-    """A picture for every step, for `animate`, of paths from one image to another side by side.
-
-    Args:
-        paths: By name, the images of each path, all of as many steps, [K, C, H, W].
-        scale: Edge of a drawn pixel.
-    """
-    first, *_ = paths.values()
-
-    def drawn(image: Tensor, name: str) -> Image.Image:
-        return panel(image[None, None], scale=scale, columns=[name])
-
-    a, b = drawn(first[0], "A"), drawn(first[-1], "B")
-    steps = ([drawn(path[k], name) for name, path in paths.items()] for k in range(len(first)))
-    return [arranged([beside([a, *between, b], 2 * GUTTER)]) for between in steps]
+def between(images: Tensor, *, scale: int = 2) -> Image.Image:
+    """A mixture between the two images it is of: A, the mixture and B, [3, C, H, W]."""
+    columns = ["A", "mixture", "B"]
+    return arranged([panel(images[None], scale=scale, columns=columns)])

@@ -13,7 +13,7 @@ from rgflow.analysis.fields import ReceptiveFields
 from rgflow.figures.fields import heat
 from rgflow.figures.panels import GUTTER, arranged, beside, number, panel, titled
 from rgflow.latents import Address
-from rgflow.text import minus, with_error
+from rgflow.text import with_error
 
 
 class Shown(NamedTuple):
@@ -57,30 +57,9 @@ def traversals(shown: Sequence[Shown], *, scale: int = 2, across: int = 1) -> Im
     return arranged([_group(one, scale) for one in shown], across)
 
 
-def traversal_frames(
-    shown: Sequence[Shown], *, scale: int = 2, across: int = 4
-) -> list[Image.Image]:
-    """A picture for every value, for `animate`; all have as many values as the first.
-
-    Args:
-        shown: The latents.
-        scale: Edge of a drawn pixel.
-        across: How many latents stand side by side.
-    """
-    return [
-        arranged([_group(one, scale, k) for one in shown], across)
-        for k in range(len(shown[0].values))
-    ]
-
-
-def _group(one: Shown, scale: int, at: int | None = None) -> Image.Image:
-    """One latent: its field, and its images at all values or at one of them."""
-    values = slice(at, None if at is None else at + 1)
-    # While it moves, the value takes the same room all the time.
-    labels = [
-        number(value) if at is None else minus(f"{value:+.2f}") for value in one.values[values]
-    ]
-    body = panel(one.images[:, values], scale=scale, columns=labels)
+def _group(one: Shown, scale: int) -> Image.Image:
+    """One latent: its field, and its images at all values."""
+    body = panel(one.images, scale=scale, columns=[number(value) for value in one.values])
     # As high as the first two rows.
     field = panel(
         heat(one.field)[None, None], scale=scale * min(len(one.images), 2), columns=[one.note]

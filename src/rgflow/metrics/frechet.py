@@ -6,8 +6,8 @@ is
     |μ1 − μ2|² + tr S1 + tr S2 − 2 tr (S1 S2)^½
 
 (Dowson and Landau 1982). It's called FID only where the features are those that FID is defined by
-(Heusel et al. 2017), in all other cases FD, with a name. There are three kinds here: `inception`
-over the user's own file of weights, `oval_features` for MSDS1 and MSDS2, and `pixel_components`.
+(Heusel et al. 2017), in all other cases FD, with a name. There are two kinds here: `inception`
+over the user's own file of weights, and `pixel_components`.
 
 d² is biased: even two sets of the same kind are at a distance, which falls about as 1/N. So it is
 compared only between sets of the same size, and every result holds both sizes and its *floor*: how
@@ -32,7 +32,6 @@ from torch import Tensor
 from rgflow import tensors
 from rgflow.checks import check_whole
 from rgflow.files import expanded
-from rgflow.metrics.reader import load_reader, weights_hash
 from rgflow.reading import DamagedError, opened
 from rgflow.tensors import load_torch
 
@@ -253,21 +252,6 @@ def _with_error(first: Tensor, second: Tensor) -> tuple[float, float]:
 
 
 # ---------------------------------------------------------------- kinds of features
-
-
-def oval_features(device: torch.device | str = "cpu") -> Features:
-    """Those by which a small network reads the ovals of MSDS1 and MSDS2; shipped, and frozen.
-
-    Their distance is called FD-MSDS. It knows colours, angles and places of ovals, and how they go
-    together; of images that aren't of MSDS it says nothing.
-    """
-    reader = load_reader().to(device)
-    return Features(
-        name="MSDS",
-        extract=lambda x8: reader(x8.to(device)),
-        resizing="none, 32×32",
-        weights=weights_hash(),
-    )
 
 
 def pixel_components(images: Tensor, count: int = 64) -> Features:

@@ -16,7 +16,6 @@ from rgflow.metrics.frechet import (
     FrechetDistance,
     compare,
     extract,
-    oval_features,
     pixel_components,
 )
 from rgflow.text import Report, counter
@@ -31,8 +30,7 @@ def score(
     train: Tensor,
     test: Tensor,
     *,
-    ovals: bool,
-    inception: Features | None = None,
+    more: Sequence[Features] = (),
     temperature: float | Sequence[float] = 1.0,
     seed: int = 0,
     batch_size: int = 64,
@@ -44,8 +42,8 @@ def score(
     Args:
         train: Training images, [M, C, H, W], uint8.
         test: Test images, [N, C, H, W], uint8.
-        ovals: Whether they are those of MSDS1 or MSDS2.
-        inception: Features for FID, from `rgflow.metrics.frechet.inception`, or others.
+        more: Features beside the principal components of pixels, such as those of
+            `rgflow.metrics.frechet.inception`.
         temperature: T of p^(1/T), one or one per level.
         seed: Of the first sample; sample k has `seed` + k.
         batch_size: Images at a time; the result depends on it by rounding only.
@@ -62,7 +60,7 @@ def score(
         >>> from rgflow import AffineMap, FlowConfig, RGFlow
         >>> flow = RGFlow(FlowConfig(height=16, width=16, map=AffineMap(depth=1, hidden=8)))
         >>> train, test = torch.randint(256, (2, 30, 3, 16, 16), dtype=torch.uint8)
-        >>> samples, distances = score(flow, train, test, ovals=False)
+        >>> samples, distances = score(flow, train, test)
         >>> [(one.name, one.samples, one.references) for one in distances]
         [('FD-PCA30', 30, 30)]
     """
@@ -70,10 +68,7 @@ def score(
     if flow.config.pixels is None:
         raise ValueError("Expected a flow of images; this one is of real-valued fields.")
 
-    device = flow.device
-    kinds = [pixel_components(train, min(COMPONENTS, len(train), flow.dim))]
-    kinds += [oval_features(device)] if ovals else []
-    kinds += [inception] if inception else []
+    kinds = [pixel_components(train, min(COMPONENTS, len(train), flow.dim)), *more]
     for kind in kinds:  # refuse unsuitable images now, rather than after sampling
         list(extract(train[:1], kind, 1))
     seeds, drawn = range(seed, seed + len(test)), list[Tensor]()

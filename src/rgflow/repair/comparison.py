@@ -14,9 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rgflow.checks import check_whole
 from rgflow.flow import Flow
-from rgflow.lattice import Mask, Sites
+from rgflow.lattice import Mask
 from rgflow.local import LocalFlow
 from rgflow.metrics.images import Metric, psnr, ssim
 from rgflow.model import RGFlow
@@ -75,33 +74,6 @@ class RepairScores:
     """Steps of the climb or the particles; none without a flow."""
     seconds: float
     """Per image."""
-
-
-def random_boxes(lattice: Sites, images: int, edge: int = 10, seed: int = 0) -> Mask:
-    """A random square inside each of some images.
-
-    Args:
-        lattice: The sites of an image.
-        images: Number of images, N.
-        edge: Edge of the squares, in pixels.
-        seed: Seed of their places.
-
-    Returns:
-        Masks, [N, H, W].
-
-    Raises:
-        ValueError: If the square is larger than the image.
-
-    Example:
-        >>> from rgflow import Lattice
-        >>> random_boxes(Lattice(height=32, width=32), 5).sum((1, 2)).tolist()
-        [100, 100, 100, 100, 100]
-    """
-    check_whole("edge", edge, 1, min(lattice.height, lattice.width))
-    random = np.random.default_rng(seed)
-    rows = random.integers(0, lattice.height - edge + 1, images).tolist()
-    columns = random.integers(0, lattice.width - edge + 1, images).tolist()
-    return np.stack([lattice.box(i, j, edge, edge) for i, j in zip(rows, columns, strict=True)])
 
 
 def blanked(images: Tensor, masks: Mask) -> Tensor:

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from rgflow.flow import Flow
-from rgflow.latents import Latents
 from rgflow.model import RGFlow
 
 
@@ -29,25 +28,16 @@ class LocalTerms:
             from the prior, [N, H, W].
         blocks: For every level, level 0 first, and each of its layers: what every block adds to
             that, [N, p, q].
-        latents: The log-density of every latent site, in the image layout [N, H, W]. Not in the
-            sum: in cube coordinates it is 0 everywhere.
     """
 
     pixels: Tensor
     blocks: tuple[tuple[Tensor, ...], ...]
-    latents: Tensor
 
     @property
     def total(self) -> Tensor:
         """log p(x), [N]."""
         parts = [self.pixels, *(block for layers in self.blocks for block in layers)]
         return torch.stack([part.flatten(1).sum(1) for part in parts]).sum(0)
-
-    @property
-    def finite(self) -> Tensor:
-        """Whether all that is compared with clean images is, of each image, [N]."""
-        parts = [self.latents, *(block for layers in self.blocks for block in layers)]
-        return torch.stack([part.isfinite().flatten(1).all(1) for part in parts]).all(0)
 
 
 def local_terms(flow: Flow, images: Tensor, generator: torch.Generator | None = None) -> LocalTerms:
@@ -82,7 +72,6 @@ def local_terms(flow: Flow, images: Tensor, generator: torch.Generator | None = 
     real = flow.domain == "real"
     if real:
         pixels = pixels + flow.prior.log_prob(x).sum(1)
-    latents: list[Tensor] = []
     blocks: list[list[Tensor]] = []
     for visit in flow.walk(x):
         y, terms = visit.mapped
@@ -91,7 +80,4 @@ def local_terms(flow: Flow, images: Tensor, generator: torch.Generator | None = 
         if visit.first:
             blocks.append([])
         blocks[-1].append(terms.view(n, *visit.layer.cells.shape))
-        if visit.last:
-            latents.append(flow.from_domain(visit.factored_out))
-    z = Latents(tuple(latents), flow.lattice).image()
-    return LocalTerms(pixels, tuple(map(tuple, blocks)), flow.prior.log_prob(z).sum(1))
+    return LocalTerms(pixels, tuple(map(tuple, blocks)))

@@ -1,4 +1,4 @@
-"""A self-contained page of text, tables, pictures and animations, without links."""
+"""A self-contained page of text, tables and pictures, without links."""
 
 import base64
 import io
@@ -10,7 +10,6 @@ from pathlib import Path
 from jinja2 import Environment
 from PIL import Image
 
-from rgflow.data.opening import picture_file
 from rgflow.files import replacing
 from rgflow.text import printable
 
@@ -59,17 +58,8 @@ def still(picture: Image.Image, caption: str, least: int = MIN_WIDTH) -> Figure:
     """A picture for the page, shown no narrower than `least` pixels."""
     content = io.BytesIO()
     picture.save(content, format="PNG")
-    return Figure(_uri("png", content.getvalue()), picture.size, caption, least)
-
-
-def moving(path: Path, caption: str) -> Figure:
-    """An animation for the page, from a GIF file."""
-    with picture_file(path, formats=["GIF"]) as first:
-        return Figure(_uri("gif", path.read_bytes()), first.size, caption)
-
-
-def _uri(kind: str, content: bytes) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+    uri = f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"
+    return Figure(uri, picture.size, caption, least)
 
 
 def write(path: Path, title: str, sections: Sequence[Section], made: str) -> None:

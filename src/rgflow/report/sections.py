@@ -3,35 +3,32 @@
 Every function makes a `Section` from what the report is about, and computes only what is shown.
 """
 
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 
 from rgflow import figures
 from rgflow.analysis.levels import at_temperatures, decode, mixed_temperature, resample
-from rgflow.analysis.mixing import every_threshold, level_by_level, mix, mixing_grid, straight
+from rgflow.analysis.mixing import every_threshold, mix, mixing_grid
 from rgflow.analysis.traversals import fig6_temperature, traverse
 from rgflow.data.decoding import open_picture
 from rgflow.evaluation import evaluate
-from rgflow.figures.animations import animate
 from rgflow.figures.cones import generation_cones, inference_cone
 from rgflow.figures.field_theory import overview, renormalization
 from rgflow.figures.fields import atlas, strengths, strongest
 from rgflow.figures.levels import mixed_temperatures, progressive, resampled
 from rgflow.figures.mixing import mixing_grid as grid_picture
-from rgflow.figures.mixing import path_frames, thresholds
-from rgflow.figures.traversals import Shown, labels, traversal_frames
+from rgflow.figures.mixing import thresholds
+from rgflow.figures.traversals import Shown, labels
+from rgflow.figures.traversals import traversals as traversals_picture
 from rgflow.latents import Latents
 from rgflow.lattice import Lattice
 from rgflow.report import tables
 from rgflow.report.measurement import cautions, observables, quality
 from rgflow.report.measurement import levels as of_levels
-from rgflow.report.page import MIN_WIDTH, Figure, Section, moving, still
+from rgflow.report.page import MIN_WIDTH, Figure, Section, still
 from rgflow.report.subject import Reported, ReportedAction, ReportedFlow
 
 TRAVERSED = 8
@@ -158,7 +155,7 @@ def traversals(subject: ReportedFlow) -> Section:
     levels = reversed(range(flow.levels))
     chosen = [address for level in levels for address in fields.strongest(each, level)]
     latents = subject.drawn(2, fig6_temperature(flow.levels))
-    values = [k / 4 for k in range(-8, 9)]
+    values = [-2.0, -1.0, 0.0, 1.0, 2.0]
     shown = []
     for address in chosen:
         title, note = labels(fields, address)
@@ -168,12 +165,12 @@ def traversals(subject: ReportedFlow) -> Section:
     return Section(
         title="Latents at work",
         text=[
-            "Two samples while a single one of their latents moves, all others fixed. Latents are "
+            "Two samples with a single one of their latents varied, all others fixed. Latents are "
             "named after the label that they tell most about."
         ],
         parts=[
-            _animation(
-                traversal_frames(shown, scale=subject.scale(96), across=2),
+            still(
+                traversals_picture(shown, scale=subject.scale(), across=2),
                 "The strongest latents of each level, from −2 to 2, beside their receptive fields",
             ),
             tables.ranked(found, chosen),
@@ -190,11 +187,6 @@ def mixing(subject: ReportedFlow) -> Section:
     high, low = subject.drawn(6), subject.drawn(12).select(slice(6, 12))
     originals = decode(flow, Latents.cat([high, low]))
     cells = mixing_grid(flow, high, low, middle)
-    one, other = a.select(slice(1)), b.select(slice(1))
-    paths = {
-        "all levels at once": mix(flow, one, other, straight(flow.levels, 4 * flow.levels))[0],
-        "one level after the other": mix(flow, one, other, level_by_level(flow.levels, 4))[0],
-    }
     return Section(
         title="Mixing",
         text=[
@@ -209,10 +201,6 @@ def mixing(subject: ReportedFlow) -> Section:
             still(
                 grid_picture(cells, originals[:6], originals[6:], middle, scale=scale),
                 "Samples: coarse content from above, details from the left",
-            ),
-            _animation(
-                path_frames(paths, scale=subject.scale(128)),
-                "From one image to another, in two ways",
             ),
         ],
     )
@@ -245,14 +233,6 @@ def factors(subject: ReportedFlow) -> Section:
     if found.probes:
         text = "Which level tells which factor of the images, and which latents tell most about it."
     return Section(title="Meaning", text=[text], parts=list(tables.meaning(found)))
-
-
-def _animation(frames: Sequence[Image.Image], caption: str) -> Figure:
-    """Pictures that move on the page."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "frames.gif"
-        animate(frames, path)
-        return moving(path, caption)
 
 
 # ---------------------------------------------------------------- lattice fields

@@ -18,7 +18,6 @@ from rgflow.architectures import load_flow
 from rgflow.cards import Card, Likelihood, Lossless
 from rgflow.checks import check_whole
 from rgflow.config import TrainConfig
-from rgflow.data.msds import KINDS
 from rgflow.data.source import Split
 from rgflow.evaluation import evaluate
 from rgflow.figures import picture
@@ -111,7 +110,7 @@ def ship(
         flow, distances = load_flow(made), tuple[dict[str, Any], ...]()
         if samples:
             real = (_images(config, split, samples) for split in ("train", "test"))
-            found = score(flow, *real, ovals=config.data in KINDS, progress=progress)[1]
+            found = score(flow, *real, progress=progress)[1]
             distances = tuple(map(asdict, found))
         card = Card(
             name=folder.resolve().name,
