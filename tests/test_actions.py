@@ -497,7 +497,7 @@ def test_an_action_brings_its_reference_and_what_observables_are_of():
     class Known(FreeField):
         heat_factor = 4.0
 
-        def observed(self, fields, generator=None):
+        def observed(self, fields):
             return 2 * fields.double(), self(fields.double())
 
         def reference_fields(self, shape, count, seed=0, thin=4):

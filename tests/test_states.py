@@ -2,6 +2,7 @@
 
 import copy
 import math
+import re
 from dataclasses import replace
 from itertools import product
 
@@ -18,9 +19,10 @@ from rgflow.actions import BlumeCapel, FreeField, Ising, Phi4, Potts, is_even
 from rgflow.analysis.couplings import couplings
 from rgflow.analysis.measurement import measure
 from rgflow.analysis.multilevel import Level, multilevel
-from rgflow.analysis.observables import formulas, moments
+from rgflow.analysis.observables import formulas, moments, observables
 from rgflow.analysis.scales import scales
 from rgflow.bijectors import Context, HeatBath, MapSpec, SiteStates
+from rgflow.cli import main
 from rgflow.field_theory import heat_bath, ising, potts, transfer
 from rgflow.objectives import Reinforce
 from rgflow.report import tables
@@ -37,6 +39,8 @@ ACTIONS = {
     "blume-capel": BlumeCapel(temperature=0.8, splitting=0.7),
 }
 SYMMETRIES = {"ising": "cyclic", "potts": "cyclic", "blume-capel": "reversal"}
+COLOURS = {f"potts-{q}": Potts(colours=q, temperature=0.9) for q in (2, 4, 5)}
+"""Further models, whose fields are also few."""
 
 
 def flow_of(action, shape=(4, 4), period=2, exact=True, symmetry="none", channels=1, strength=1.0):
@@ -92,16 +96,47 @@ def test_energies_site_by_site(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "shape"), [*product(ACTIONS, [(2, 2), (2, 4)]), ("ising", (4, 4))]
+    ("name", "shape"),
+    [*product([*ACTIONS, *COLOURS], [(2, 2), (2, 4)]), ("ising", (4, 4)), ("potts-2", (4, 4))],
 )
 def test_exact_values_by_enumeration(name, shape):
-    action = ACTIONS[name]
+    action = (ACTIONS | COLOURS)[name]
     fields = every(action, *shape)
     e = action.energies(fields)
     log_z = torch.logsumexp(-e / action.temperature, 0)
     p = (-e / action.temperature - log_z).exp()
     assert action.log_z(1, *shape) == pytest.approx(log_z.item(), rel=1e-12)
     assert action.mean_energy(1, *shape) * math.prod(shape) == pytest.approx((p @ e).item())
+
+
+def test_observables_by_enumeration():
+    """All of them from all fields with their weights, and from clusters, on 4×4."""
+    action, fields = Ising(temperature=2.5), every(Ising(), 4, 4)
+    s, p = fields[:, 0].numpy(), (-action(fields) - action.log_z(1, 4, 4)).exp().numpy()
+    e = np.array([-(s * np.roll(s, 1, axis)).sum((1, 2)) for axis in (1, 2)]).sum(0)
+    m, wave = s.mean((1, 2)), np.exp(1j * np.pi / 2 * np.arange(4))
+    two_points = np.einsum("n,nij,n->ij", p, s, s[:, 0, 0])  # with that at (0, 0)
+    m2, longest = 16 * p @ m**2, np.real(two_points.sum(1) @ wave)
+    exact = {
+        "magnetisation": p @ abs(m),
+        "susceptibility": m2,
+        "connected": m2 - 16 * (p @ abs(m)) ** 2,
+        "binder": 1 - p @ m**4 / (3 * (p @ m**2) ** 2),
+        "correlation_length": (m2 / longest - 1) ** 0.5 / (2 * math.sin(math.pi / 4)),
+        "energy": p @ e / 16,
+        "specific_heat": (p @ e**2 - (p @ e) ** 2) / (16 * 2.5**2),
+    }
+    assert m2 == pytest.approx(two_points.sum())
+    weighted = observables(moments(action, fields), action, (4, 4), np.log(p))
+    assert {k: one.value for k, one in weighted.numbers().items()} == pytest.approx(exact)
+    assert weighted.correlation.value == pytest.approx(two_points.sum(1)[:3])
+    drawn = action.reference_fields((1, 4, 4), 16_000)[0].flatten(0, 1)
+    found = observables(moments(action, drawn), action, (4, 4), tau=3.0)
+    for name, one in found.numbers().items():
+        assert abs(one.value - exact[name]) < 4 * one.error
+        assert one.error < 0.2 * abs(exact[name])
+    far = np.abs(found.correlation.value - two_points.sum(1)[:3])
+    assert (far < 4 * found.correlation.error).all()
 
 
 def test_exact_values_where_there_are_none():
@@ -112,13 +147,17 @@ def test_exact_values_where_there_are_none():
         transfer((8, 8), 1.0, np.zeros(3), -np.eye(3))
 
 
-@pytest.mark.parametrize("name", ACTIONS)
+@pytest.mark.parametrize("name", [*ACTIONS, *COLOURS, "wolff"])
 def test_markov_chains_by_enumeration(name):
-    action = ACTIONS[name]
+    action = (ACTIONS | COLOURS).get(name, ACTIONS["potts"])
     fields = every(action, 2, 2)
     p = (-action(fields) - action.log_z(1, 2, 2)).exp().numpy()
-    drawn, method = action.reference_fields((1, 2, 2), 32_000)
-    assert method == ("heat bath" if name == "blume-capel" else "clusters")
+    if name == "wolff":
+        single = potts(2, action.temperature, 3, chains=32, sweeps=1000, single=True)
+        drawn = torch.from_numpy(np.stack(list(single))).double()[:, :, None]
+    else:
+        drawn, method = action.reference_fields((1, 2, 2), 32_000)
+        assert method == ("heat bath" if name == "blume-capel" else "clusters")
     digits = len(action.states) ** np.arange(4)[::-1]
     numbers = (action.numbers(drawn).flatten(2).numpy() * digits).sum(-1)
     found = np.bincount(numbers.ravel(), minlength=len(p)) / numbers.size
@@ -129,12 +168,13 @@ def test_markov_chains_by_enumeration(name):
 
 
 def test_chains_of_the_same_model_agree():
-    """Clusters, the heat bath, and the transfer matrix."""
+    """All clusters, single ones, the heat bath, and the transfer matrix."""
     action, shape = Potts(colours=4, temperature=1.0), (4, 4)
     options = {"chains": 32, "sweeps": 400, "warm_up": 100}
     exact = action.mean_energy(1, *shape)
     for draws in (
         potts(4, 1.0, 4, **options),
+        potts(4, 1.0, 4, single=True, **options),
         heat_bath(4, 1.0, action.alone, action.pairs, thin=4, **options),
     ):
         spins = torch.from_numpy(np.stack(list(draws))).double()
@@ -162,7 +202,7 @@ def test_the_magnetisation_of_potts():
 @pytest.mark.parametrize("exact", [False, True])
 @pytest.mark.parametrize("symmetric", [False, True])
 @pytest.mark.parametrize("name", ACTIONS)
-@pytest.mark.parametrize("shape", [(2, 2), (2, 4)])
+@pytest.mark.parametrize("shape", [(2, 2), (2, 4), (4, 2)])
 def test_probabilities_add_up_to_one(shape, name, symmetric, exact):
     symmetry = SYMMETRIES[name] if symmetric else "none"
     flow = flow_of(ACTIONS[name], shape, exact=exact, symmetry=symmetry)
@@ -186,6 +226,21 @@ def test_probabilities_add_up_to_one(shape, name, symmetric, exact):
         torch.testing.assert_close(flow.log_prob(moved), log_p)
 
 
+@pytest.mark.parametrize(
+    ("name", "shape", "exact"),
+    [
+        *product(COLOURS, [(2, 2)], [False, True]),
+        *product(COLOURS, [(4, 2)], [True]),
+        *product(["potts-2", "potts-4"], [(2, 4)], [False]),
+    ],
+)
+def test_probabilities_of_up_to_five_colours_add_up_to_one(name, shape, exact):
+    flow = flow_of(COLOURS[name], shape, exact=exact, symmetry="cyclic")
+    with torch.no_grad():
+        parts = [flow.log_prob(x).exp().sum() for x in every(COLOURS[name], *shape).split(2**15)]
+    assert sum(parts).item() == pytest.approx(1, abs=1e-12)
+
+
 def test_samples_have_these_probabilities():
     flow = flow_of(Potts(), (2, 2), symmetry="cyclic")
     fields = every(Potts(), 2, 2)
@@ -198,10 +253,10 @@ def test_samples_have_these_probabilities():
     assert np.sqrt(np.mean(off**2)) < 1.3
 
 
-@pytest.mark.parametrize("name", ACTIONS)
+@pytest.mark.parametrize("name", [*ACTIONS, *COLOURS])
 def test_the_last_half_against_brute_force(name):
     """Probabilities of a site given all others are those of the action."""
-    action = ACTIONS[name]
+    action = (ACTIONS | COLOURS)[name]
     flow = flow_of(action, (4, 4), period=4)
     states = torch.tensor(action.states).double()
     at = torch.randint(len(states), (6, 1, 4, 4), generator=torch.Generator().manual_seed(1))
@@ -289,8 +344,14 @@ def test_a_run_learns_and_is_measured(tmp_path):
     assert found.reference.method == "clusters"
 
 
-def test_a_resumed_run_is_the_uninterrupted_one(tmp_path):
+@pytest.mark.parametrize("objective", ["ising", "potts", "blume_capel"])
+def test_a_resumed_run_is_the_uninterrupted_one(objective, tmp_path):
     config, flows = replace(TINY, batch_size=4, validate_count=10), []
+    symmetry = "reversal" if objective == "blume_capel" else "cyclic"
+    config = config.changed(
+        {"objective": {"action": {"kind": objective}}, "model": {"map": {"symmetry": symmetry}}}
+    )
+    assert config.model.map.states == config.objective.action.states
     for name, steps in (("whole", [6]), ("parts", [2, 6])):
         for k, until in enumerate(steps):
             run = Run.unfinished(tmp_path / name) if k else Run.create(tmp_path / name)
@@ -534,11 +595,48 @@ def test_estimates_from_all_levels_and_their_errors():
         (lambda: Reinforce(action=FreeField()).begin(flow_of(Ising())), "of the same states"),
         (lambda: Ising().reference_fields((1, 4, 8), 100), "a square lattice with even edges"),
         (lambda: heat_bath(3, 1.0, np.zeros(2), np.eye(2)), "an even length"),
+        (lambda: TINY.changed({"objective": "path_gradient"}), "of real numbers.*reinforce"),
+        (lambda: TINY.changed({"objective": "reverse_kl"}), "of real numbers.*reinforce"),
+        (lambda: TINY.changed({"model": {"map": {"spins": (0, 1)}}}), r"--model.map.spins '\[-1"),
+        (
+            lambda: preset("phi4-6").changed(
+                {"model": {"geometry": {"exact": None}}, "objective": {"action": "ising"}}
+            ),
+            "of real numbers.*reinforce",
+        ),
     ],
 )
 def test_what_is_wrong_is_said(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_the_states_of_an_action_are_those_of_its_flow():
+    changed = preset("potts-32").changed({"objective": {"action": {"colours": 5}}})
+    assert changed.model.map.states == (0.0, 1.0, 2.0, 3.0, 4.0)
+    assert changed.model.geometry.exact == changed.objective.action == Potts(colours=5)
+    plain = {"model": {"geometry": {"exact": None}}, "objective": {"action": {"kind": "potts"}}}
+    assert preset("ising-16").changed(plain).model.map.states == (0.0, 1.0, 2.0)
+    assert preset("ising-16").changed(plain).model.geometry.exact is None
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--objective.action.temperature", "0"], "temperature to be at least 0.01; got 0"),
+        (["--objective.action.temperature", "-1.5"], "temperature to be at least 0.01; got -1.5"),
+        (["--objective.action.kind", "isng"], "phi4, free, ising, potts, blume_capel; got 'isng'"),
+        (["--objective.action.kind", "far.away"], "four neighbours alone.*geometry.exact null"),
+        (["--model.height", "15"], "height to be a multiple of 4.* got 15 .nearest: 12 or 16"),
+        (["--objective", "path_gradient"], "spins need the objective reinforce"),
+    ],
+)
+def test_a_command_refuses_in_one_sentence(words, sentence, tmp_path, capsys):
+    out = ["--steps", "1", "--out", str(tmp_path / "run")]
+    assert main(["train", "ising-16", *words, *out]) == 2
+    said = capsys.readouterr().err
+    assert re.fullmatch(f"rgflow: Expected .*{sentence}.*\\.\n", said)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_symmetry_that_the_action_lacks_is_refused():

@@ -117,6 +117,10 @@ class Objective(Kind, ABC, family="objective"):
     def check_imported(self) -> None:
         """Raise a `ValueError` if it isn't known yet what the objective is."""
 
+    def check_states(self, states: tuple[float, ...]) -> None:
+        """Raise a `ValueError` if maps of these states of a site, none being all real numbers,
+        can't learn it."""
+
     def begin(self, flow: "Density") -> None:
         """Set what a new flow takes from the objective before the first step."""
 
@@ -199,6 +203,14 @@ class ReverseKL(Objective, kind="reverse_kl"):
     action: Action = field(default_factory=FreeField)
     """The action S: free, phi4, ising, potts, blume_capel, or your own by its import path."""
     needs_data: ClassVar[bool] = False
+
+    def check_states(self, states: tuple[float, ...]) -> None:
+        if states or self.action.states:
+            raise ValueError(
+                f"Expected a map and an action of real numbers for the objective {self.kind}; got "
+                f"states, {short(states or self.action.states)}: spins need the objective "
+                f"reinforce and the map state."
+            )
 
     def begin(self, flow: "Density") -> None:
         """Give maps the scale of independent normal values for which the loss is
@@ -285,6 +297,13 @@ class Reinforce(ReverseKL, kind="reinforce"):
     derivative: that of ln q(φ), times how much more ln q(φ) + S(φ) is than its mean over the other
     fields of the batch (Kool et al. 2019)."""
 
+    def check_states(self, states: tuple[float, ...]) -> None:
+        if not states or self.action.states != states:
+            raise ValueError(
+                f"Expected an action and a map of the same states for {self.kind}; got "
+                f"{short(self.action.states)} and {short(states)}, none being all real numbers."
+            )
+
     def begin(self, flow: "Density") -> None:
         """Check the flow.
 
@@ -295,11 +314,7 @@ class Reinforce(ReverseKL, kind="reinforce"):
         import torch
 
         map, states = flow.config.map, self.action.states
-        if not states or map.states != states:
-            raise ValueError(
-                f"Expected an action and a map of the same states for {self.kind}; got "
-                f"{short(states)} and {short(map.states)}, none being all real numbers."
-            )
+        self.check_states(map.states)
         if getattr(map, "symmetry", "none") == "none":
             return
         generator = torch.Generator().manual_seed(0)

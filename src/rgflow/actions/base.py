@@ -15,7 +15,6 @@ from rgflow.checks import short
 from rgflow.kinds import Kind, Named, config, imported
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
 CHAINS = 32
@@ -66,11 +65,9 @@ class Action(Kind, ABC, family="action"):
         """The specific heat is this times the variance of the energy, per site."""
         return 1.0
 
-    def observed(
-        self, fields: "Tensor", generator: "torch.Generator | None" = None
-    ) -> "tuple[Tensor, Tensor]":
+    def observed(self, fields: "Tensor") -> "tuple[Tensor, Tensor]":
         """What observables are computed from, given fields [N, C, H, W]: values, float64 of the
-        same shape, and energies [N]. Random values are drawn from a generator on the CPU."""
+        same shape, and energies [N]."""
         return fields.double(), self(fields.double())
 
     def reference_fields(

@@ -14,7 +14,6 @@ from rgflow.kinds import config
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -57,7 +56,7 @@ class Spins(Action):
         import torch
 
         states = torch.tensor(self.states, dtype=fields.dtype, device=fields.device)
-        return torch.bucketize(fields, (states[1:] + states[:-1]) / 2)
+        return torch.bucketize(fields.contiguous(), (states[1:] + states[:-1]) / 2)
 
     def energies(self, fields: "Tensor") -> "Tensor":
         """E of spins [N, C, H, W], [N]."""
@@ -93,9 +92,7 @@ class Spins(Action):
     def heat_factor(self) -> float:
         return self.temperature**-2
 
-    def observed(
-        self, fields: "Tensor", generator: "torch.Generator | None" = None
-    ) -> "tuple[Tensor, Tensor]":
+    def observed(self, fields: "Tensor") -> "tuple[Tensor, Tensor]":
         """Spins, and their energies E [N]."""
         return fields.double(), self.energies(fields.double())
 
@@ -222,9 +219,7 @@ class Potts(Spins, kind="potts"):
 
         return -np.eye(self.colours)
 
-    def observed(
-        self, fields: "Tensor", generator: "torch.Generator | None" = None
-    ) -> "tuple[Tensor, Tensor]":
+    def observed(self, fields: "Tensor") -> "tuple[Tensor, Tensor]":
         """Vectors [N, q, H, W] of spins, and their energies E [N]."""
         from torch.nn import functional
 

@@ -225,7 +225,7 @@ def measure(
     action, shape = objective.density, flow.image_shape[1:]
     group = of_lattice(symmetries, *shape)
     generator = torch.Generator(flow.device).manual_seed(seed)
-    spins = torch.Generator().manual_seed(seed + 1)
+    turns = torch.Generator().manual_seed(seed + 1)
     objective.energy(torch.zeros(1, *flow.image_shape, device=flow.device))  # now, if it has none
     parts, weights, spent = [], [], 0.0
     for start in range(0, samples, FIELDS_AT_ONCE):
@@ -233,13 +233,13 @@ def measure(
         begun = time.process_time()
         images, log_q = flow.sample_levels(n, 0, generator)
         if len(group) > 1:
-            images[0] = scattered(images[0], group, spins)
+            images[0] = scattered(images[0], group, turns)
             log_q = averaged(flow, images[0], group)
         fields = images[0]
         weights.append(as_array(-objective.energy(fields.double()) - log_q.double()))
         spent += time.process_time() - begun
         observed = graded(images) if action.near else images[:1]
-        parts.append([moments(action, x, spins) for x in observed])
+        parts.append([moments(action, x) for x in observed])
         even = is_even(action, fields.double())
         if progress:
             progress(n)
@@ -258,7 +258,7 @@ def measure(
             log_weights=log_w,
         )  # fmt: skip
         planned = enumerate(counts([found, *coarse], log_w))
-        coarser = [sampled(flow, action, h, n, generator, spins) for h, n in planned if h]
+        coarser = [sampled(flow, action, h, n, generator) for h, n in planned if h]
         levels = multilevel([finest, *coarser], action, shape)
     return Measurement(
         samples=samples,
@@ -335,7 +335,7 @@ def _reference(
             for part in flat.split(FIELDS_AT_ONCE)
         ]
     )
-    found = moments(action, flat, torch.Generator().manual_seed(seed + 2))
+    found = moments(action, flat)
     tau = tau_int(found.magnetisation.reshape(fields.shape[1], -1).T)
     return ReferenceFields(
         method=method,

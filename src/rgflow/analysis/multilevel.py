@@ -83,7 +83,6 @@ def sampled(
     level: int,
     count: int,
     generator: torch.Generator,
-    random: torch.Generator | None = None,
 ) -> Level:
     """Draw samples of a level above 0 from the levels from there on.
 
@@ -93,13 +92,12 @@ def sampled(
         level: h.
         count: Number of samples.
         generator: Source of the samples.
-        random: Of what is random in `Action.observed`, on the CPU.
     """
     parts, start = [], time.process_time()
     at_once = FIELDS_AT_ONCE * 4**level
     for k in range(0, count, at_once):
         images, _ = flow.sample_levels(min(at_once, count - k), level, generator)
-        parts.append([moments(action, x, random) for x in graded(images)])
+        parts.append([moments(action, x) for x in graded(images)])
     found = [Moments.cat(list(one)) for one in zip(*parts, strict=True)]
     seconds = (time.process_time() - start) / count
     return Level(level=level, fields=count, seconds=seconds, moments=found)

@@ -62,15 +62,14 @@ Series: TypeAlias = Callable[[Moments], Array]
 """A number of every field, [T], from their moments."""
 
 
-def moments(action: Action, fields: Tensor, generator: torch.Generator | None = None) -> Moments:
+def moments(action: Action, fields: Tensor) -> Moments:
     """The moments of what an action observes of fields (`Action.observed`).
 
     Args:
         action: The action of the fields.
         fields: [N, C, H, W].
-        generator: Source of what is random in this, on the CPU.
     """
-    values, energy = action.observed(fields, generator)
+    values, energy = action.observed(fields)
     height, width = values.shape[2:]
     mean, edge = values.mean((2, 3)), max(height, width)
     lines = ((values.mean(3), width), (values.mean(2), height))  # means, and sites of each

@@ -118,9 +118,11 @@ got 'bins'.
             )
         exact = getattr(self.geometry, "exact", None)
         if exact is not None and exact.states != self.map.states:
+            both = f": set --model.map.spins '{[*exact.states]}'" if exact.states else ""
             raise ValueError(
                 f"Expected a map of the states {short(exact.states)} of the action that draws the "
-                f"last half; got {short(self.map.states)}, none being all real numbers."
+                f"last half; got {short(self.map.states)}, none being all real numbers"
+                f"{both if self.map.states else ''}."
             )
         normal = isinstance(self.prior, GaussianPrior) and self.prior.scale in (None, 1.0)
         if exact is not None and not exact.states and not normal:

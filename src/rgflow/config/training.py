@@ -119,11 +119,28 @@ class TrainConfig(Config):
         """
         return super().from_dict(training_of_earlier(values))
 
+    def changed(self, changes: Any) -> Self:
+        """As of any config. Where the action of spins gets other states, so do the map and the
+        action that draws the last half."""
+        given = changes.get("objective") if isinstance(changes, dict) else None
+        if isinstance(given, dict | str) and self.model.map.states:
+            objective = self.objective.changed(given)
+            action, geometry = getattr(objective, "action", None), self.model.geometry
+            if action is not None and action.states not in ((), self.model.map.states):
+                model: dict[str, Any] = {"map": {"spins": action.states}}
+                if getattr(geometry, "exact", None) is not None:
+                    model["geometry"] = {"exact": action}
+                rest = {name: x for name, x in changes.items() if name != "objective"}
+                base = replace(self, model=self.model.changed(model), objective=objective)
+                return base.changed(rest)
+        return super().changed(changes)
+
     def __post_init__(self) -> None:
         action, model = getattr(self.objective, "action", None), self.model
         if action is not None and getattr(model.geometry, "exact", None) not in (None, action):
             geometry = model.geometry.changed({"exact": action})
             object.__setattr__(self, "model", replace(model, geometry=geometry))
+        self.objective.check_states(model.map.states)
         if self.optimizer == "muon" and not self.model.map.has_matrices:
             raise ValueError(
                 f"Expected optimizer adamw for the map {self.model.map.kind}, whose layers are "

@@ -68,9 +68,11 @@ def potts(
     chains: int = 16,
     sweeps: int = 1000,
     warm_up: int = 100,
+    single: bool = False,
     seed: int = 0,
 ) -> Iterator[Spins]:
     """Draw configurations of the Potts model, E = −Σ δ(s, s'); the same for its spins 0 to q − 1.
+    With T/2 and two colours it is the Ising model.
 
     Args:
         length: L, at least 2.
@@ -79,6 +81,8 @@ def potts(
         chains: K; all others are as for `swendsen_wang`.
         sweeps: Number of draws.
         warm_up: Updates before the first.
+        single: Give one cluster per update, that of a random site, another colour (Wolff, Physical
+            Review Letters 62, 361, 1989), instead of a random colour to each.
         seed: Seed.
 
     Raises:
@@ -104,6 +108,11 @@ def potts(
         ends = tuple(np.concatenate(one) for one in zip(*bonds, strict=True))
         graph = csr_array((np.ones(len(ends[0]), dtype=np.int8), ends), (spins.size, spins.size))
         clusters, cluster = connected_components(graph, directed=False)
+        if single:
+            at = cluster.reshape(chains, -1)
+            own = at == at[np.arange(chains), random.integers(length**2, size=chains), None]
+            by = random.integers(1, colours, (chains, 1, 1), dtype=np.int8)
+            return np.where(own.reshape(spins.shape), (spins + by) % colours, spins)
         new = random.integers(0, colours, clusters, dtype=np.int8)
         return new[cluster].reshape(spins.shape)
 

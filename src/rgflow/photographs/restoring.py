@@ -244,8 +244,8 @@ class Repair:
         around, sites = Around(flow, self._guess), np.argwhere(shallow)
         i, j = torch.as_tensor(sites, device=around.image.device).T
         begun = around.image[:, i, j].clone()
-        share = SHARE * DECAY ** (self._depths[shallow[self._hole]] - 1.0)
-        share = torch.as_tensor(share, device=around.image.device)
+        weights = SHARE * DECAY ** (self._depths[shallow[self._hole]] - 1.0)
+        share = torch.as_tensor(weights, device=around.image.device)
         colours = sites[:, 0] % around.step * around.step + sites[:, 1] % around.step
         groups = [np.flatnonzero(colours == colour) for colour in range(around.step**2)]
         parts = [group[k : k + BAND] for group in groups for k in range(0, len(group), BAND)]
