@@ -38,7 +38,7 @@ share of the picture, as in those of few colours."""
 LONELY, LONELY_POWER = 2.7, 6
 """How often a pixel differs more from its neighbours than these from theirs where it's as probably
 dead as not, and the power of that with which the odds rise; chosen on validation photographs."""
-FILLED_ERROR = 14.0
+FILLED_ERROR = 5.0
 """Standard error of what fills a hole, in levels; chosen on validation photographs."""
 SENSITIVITY = 0.4
 """Marks fewer than a thousandth of the pixels of undamaged photographs."""
