@@ -22,8 +22,8 @@ from skimage.metrics import structural_similarity
 from skimage.restoration import inpaint_biharmonic
 
 from reproducing.measures.subject import Found, MeasuredFlow, Picture
+from reproducing.others import pictures
 from rgflow.cells import Mask
-from rgflow.data import patches
 from rgflow.photographs import simulation
 from rgflow.photographs.pictures import read
 from rgflow.photographs.restoring import restore
@@ -34,12 +34,12 @@ Random = np.random.Generator
 
 
 @cache
-def crops(count: int, edge: int) -> tuple[Pixels, ...]:
-    """Crops of the photographs in turns, at random places of seed 0."""
-    random, found = np.random.default_rng(0), []
+def crops(count: int, edge: int, of: str = "seven") -> tuple[Pixels, ...]:
+    """Crops of the seven photographs or of the `others` in turns, at random places of seed 0."""
+    random, found, every = np.random.default_rng(0), [], list(pictures((of,)).values())
     for number in range(count):
-        name = patches.PHOTOGRAPHS[number % len(patches.PHOTOGRAPHS)]
-        whole = patches.photograph(name).transpose(1, 2, 0)
+        whole = every[number % len(every)][:3].transpose(1, 2, 0)
+        whole = whole.repeat(3 // whole.shape[2], 2)  # of grey ones
         i, j = (random.integers(size - edge + 1) for size in whole.shape[:2])
         found.append(np.ascontiguousarray(whole[i : i + edge, j : j + edge]))
     return tuple(found)
@@ -197,13 +197,15 @@ def perceptual_distance() -> Callable[[Pixels, Pixels], float]:
     return distance
 
 
-def repairs_of_photographs(subject: MeasuredFlow, *, count: int = 20, edge: int = 256) -> Found:
+def repairs_of_photographs(
+    subject: MeasuredFlow, *, count: int = 20, edge: int = 256, of: str = "seven"
+) -> Found:
     """Photographs repaired where it is known what is damaged: PSNR of what was missing, structural
     similarity and LPIPS of the whole, and seconds of the processor."""
     methods, rows, shown, distance = repair_methods(subject), [], {}, perceptual_distance()
     for name, make in DAMAGES.items():
         random = np.random.default_rng(0)
-        for number, truth in enumerate(crops(count, edge)):
+        for number, truth in enumerate(crops(count, edge, of)):
             hole = make(truth.shape[:2], random)
             x = np.where(hole[..., None], 0, truth).astype(np.uint8)
             results = {"damaged": x, "truth": truth}
