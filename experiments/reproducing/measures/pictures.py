@@ -27,6 +27,7 @@ from rgflow.cells import Mask
 from rgflow.photographs import simulation
 from rgflow.photographs.pictures import read
 from rgflow.photographs.restoring import restore
+from rgflow.photographs.spectral import spectral
 
 Pixels = NDArray[np.uint8]
 """A picture [H, W, C]."""
@@ -121,6 +122,10 @@ def repair_methods(subject: MeasuredFlow) -> dict[str, Callable[[Pixels, Mask], 
         image = torch.from_numpy(x.transpose(2, 0, 1).copy())
         return restore(subject.flow, image, hole).cpu().numpy().transpose(1, 2, 0)
 
+    def waves(x: Pixels, hole: Mask) -> Pixels:
+        image = torch.from_numpy(x.transpose(2, 0, 1).copy())
+        return spectral(image, hole).numpy().transpose(1, 2, 0)
+
     def biharmonic(x: Pixels, hole: Mask) -> Pixels:
         filled = inpaint_biharmonic(x / 255, hole, channel_axis=2)
         return (255 * filled).round().clip(0, 255).astype(np.uint8)
@@ -170,6 +175,7 @@ def repair_methods(subject: MeasuredFlow) -> dict[str, Callable[[Pixels, Mask], 
 
     methods = {
         "flow": flow,
+        "waves": waves,
         "biharmonic": biharmonic,
         "Telea": opencv(cv2.INPAINT_TELEA),
         "Navier–Stokes": opencv(cv2.INPAINT_NS),
