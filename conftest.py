@@ -31,7 +31,6 @@ def _own_cache() -> Iterator[None]:
         os.environ.pop(name, None)
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda _: None)  # nothing here has to outlast a power cut
-        patch.setattr("rgflow.cli.adapting.STEPS", 8)  # of each repair
         os.environ["RGFLOW_CACHE"] = folder
         # Fixtures of a module come before those of its tests.
         torch.set_num_threads(1)

@@ -22,7 +22,6 @@ from odd_places import BOX, SCENES, command
 from odd_requests import REQUESTS
 from rgflow import make_flow, trained
 
-QUICK = "--adapt", 0
 ORDER: list[Kind] = [
     *DAMAGED_FILES,
     *(kind for kind, often in (*SCENES, *REQUESTS) for _ in range(often)),
@@ -89,9 +88,9 @@ class Campaign:
             path, flow = place / "a.png", str(self.folder / "model")
             path.write_bytes(good(np.random.default_rng(0)))
             for more in (
-                ["repair", path, "--sensitivity", 0.5, "--out", place / "r", *QUICK],
+                ["repair", path, "--sensitivity", 0.5, "--out", place / "r"],
                 ["enlarge", path, "--out", place / "e"],
-                [*("repair", path, "--box", BOX, "--out", place / "b"), "--completions", 1, *QUICK],
+                [*("repair", path, "--box", BOX, "--out", place / "b"), "--completions", 1],
                 ["score", path, "--out", place / "t.csv"],
             ):  # fmt: skip
                 command([*map(str, more), "--model", flow], None, None)

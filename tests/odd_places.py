@@ -342,7 +342,7 @@ def upright(path: Path) -> Image.Image:
 def words(what: str, inputs: Sequence[object], out: object, model: str, *more: object) -> list[str]:
     """A command."""
     how: list[object] = {
-        "repair": ["--sweeps", 1, "--adapt", 0], "enlarge": [], "score": [],
+        "repair": ["--sweeps", 1], "enlarge": [], "score": [],
     }[what]  # fmt: skip
     return [str(x) for x in (what, *inputs, "--model", model, "--out", out, *how, *more)]
 

@@ -11,7 +11,6 @@ from PIL import Image
 
 from flows import AVERAGES, LEVELS, OPEN, random_flow
 from rgflow import load_flow, photographs
-from rgflow.cli import adapting as commands
 from rgflow.cli import main
 from rgflow.data.patches import photograph
 from rgflow.photographs import adapting
@@ -352,18 +351,24 @@ def test_of_a_grey_picture_one_channel_is_written(coding, options):
 
 
 def test_repair_says_what_was_learned_and_keeps_it(tmp_path, chelsea, monkeypatch, capsys):
-    monkeypatch.setattr(commands, "STEPS", 100)
+    learn = adapting.adapt
+
+    def few(*of, steps, seconds, **more):
+        assert (steps, seconds) == (None, 5)  # which another machine could do more in
+        return learn(*of, steps=100, **more)
+
+    monkeypatch.setattr(adapting, "adapt", few)
     hole = damaged(chelsea)
     Image.fromarray(chelsea.numpy().transpose(1, 2, 0)).save(tmp_path / "a.png")
     Image.fromarray(hole).save(tmp_path / "mask.png")
     usual = ["repair", str(tmp_path / "a.png"), "--mask", str(tmp_path / "mask.png")]
     kept, out = str(tmp_path / "kept"), str(tmp_path / "out")
-    assert main([*usual, "--out", out, "--keep", kept]) == 0
+    assert main([*usual, "--out", out, "--keep", kept, "--adapt", "5"]) == 0
     assert "the model has learned the picture" in capsys.readouterr().out
     again = str(tmp_path / "again")
-    assert main([*usual, "--out", again, "--model", kept, "--adapt", "0"]) == 0
+    assert main([*usual, "--out", again, "--model", kept]) == 0
     plain = str(tmp_path / "plain")
-    assert main([*usual, "--out", plain, "--adapt", "0"]) == 0
+    assert main([*usual, "--out", plain]) == 0
     assert "learned" not in capsys.readouterr().out
     learned, by_kept, by_photos = (
         np.asarray(Image.open(Path(folder) / "a.png")).astype(int) for folder in (out, again, plain)
@@ -412,7 +417,10 @@ def test_score_adapts_alike_in_one_run_or_several(tmp_path, capsys):
     ("options", "message"),
     [
         (["repair", "a.png", "--adapt", "-1"], "Expected --adapt"),
-        (["repair", "a.png", "b.png", "--keep", "x"], "Expected one picture to learn for --keep"),
+        (
+            ["repair", "a.png", "b.png", "--adapt", "1", "--keep", "x"],
+            "Expected one picture to learn for --keep",
+        ),
         (["repair", "a.png", "--adapt", "0", "--keep", "x"], "got --adapt 0"),
         (["score", "a.png", "--keep", "x"], "got --adapt 0"),
         (["score", "a.png", "--adapt", "1", "--keep", "."], "Expected a new folder for --keep"),

@@ -78,7 +78,7 @@ def test_processes_share_the_work(here, capsys):
     assert {"many/0.png", "many/bad.png"} < done
 
 
-@pytest.mark.parametrize("command", [["repair", "--box", "[5, 5, 4, 4]", "--adapt", "0"],
+@pytest.mark.parametrize("command", [["repair", "--box", "[5, 5, 4, 4]"],
                                      ["enlarge", "--temperature", "1"]])  # fmt: skip
 def test_collections_become_pictures_and_a_table(command, here):
     options = [*command[1:], "--model", "model", "--reduced", "sites"]

@@ -83,8 +83,8 @@ def test_films_are_repaired_with_all_bits_kept(tmp_path, capsys):
     tifffile.imwrite(scan, both, photometric="rgb", extrasamples=["unspecified"])
     tifffile.imwrite(tmp_path / "bare.tif", bad, photometric="rgb")
     tifffile.imwrite(tmp_path / "ir.tif", infrared, photometric="minisblack")
-    assert main(["repair", str(scan), "--infrared", "--out", str(out), "--adapt", "0"]) == 0
-    beside = ["--infrared", str(tmp_path / "ir.tif"), "--out", str(out), "--adapt", "0"]
+    assert main(["repair", str(scan), "--infrared", "--out", str(out)]) == 0
+    beside = ["--infrared", str(tmp_path / "ir.tif"), "--out", str(out)]
     assert main(["repair", str(tmp_path / "bare.tif"), *beside]) == 0
     near = binary_dilation(hurt, np.ones((3, 3)))
     for name in ("scan", "bare"):

@@ -19,14 +19,10 @@ if TYPE_CHECKING:
     from rgflow.flow import Flow
     from rgflow.photographs.adapting import Adapted
 
-STEPS = 800
-"""What is learned if nothing is said: not as much as fits into some time, as the result would then
-depend on the machine."""
 
-
-def add_options(options: Parser, default: float | None = 0.0, usual: str = "") -> None:
+def add_options(options: Parser) -> None:
     """Add the options for learning a picture, and for keeping a model that has learned one."""
-    options.number("adapt", default, f"seconds in which the model learns the picture{usual}", 0.0)
+    options.number("adapt", 0.0, "seconds in which the model learns the picture", 0.0)
     add_keep(options)
 
 
@@ -80,7 +76,7 @@ def _gained(flow: Flow, found: Adapted, name: str) -> Flow:
         return flow
     say(
         f"{name}: the model has learned the picture: known pixels held out take {found.after:.2f} "
-        f"bits/dim instead of {found.before:.2f} (--adapt 0 turns this off)."
+        f"bits/dim instead of {found.before:.2f}."
     )
     return found.flow
 
@@ -105,9 +101,8 @@ def restored(
     if settings.adapt == 0:
         with share_bar(f"{name}, repairing") as progress:
             return restore(flow, image, hole, sweeps=sweeps, progress=progress), flow
-    steps, seconds = (STEPS, None) if settings.adapt is None else (None, settings.adapt)
     with share_bar(f"{name}, learning and repairing (Ctrl-C: learned enough)") as progress:
         whole, found = restore_adapted(
-            flow, image, hole, steps=steps, seconds=seconds, sweeps=sweeps, progress=progress
+            flow, image, hole, seconds=settings.adapt, sweeps=sweeps, progress=progress
         )
     return whole, _gained(flow, found, name)

@@ -58,7 +58,7 @@ def run(arguments: Sequence[str]) -> None:
         0,
         1,
     )
-    adapting.add_options(options, None, "; by default 800 steps")
+    adapting.add_options(options)
     options.whole("sweeps", 2, "number of times every missing pixel is estimated")
     options.number("grain", 0.0, "from 0 to 1: how grainy repaired areas are; 1: as around", 0, 1)
     options.whole("completions", 0, "number of possible completions to sample as well", least=0)
