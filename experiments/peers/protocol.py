@@ -20,9 +20,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rgflow.data import Images, load
+from rgflow.data import Split, load
 from rgflow.files import replacing
 from rgflow.kinds import trust
+from rgflow.metrics.frechet import compare
 from rgflow.training.run import git_state, processor
 
 RATES = (5e-4, 1.5e-3, 4.5e-3, 1.35e-2)
@@ -40,7 +41,7 @@ EVERY = 60.0
 VALIDATION = 500
 """Validation images, few so that validations take little of the budget."""
 SAMPLES = 64
-"""Samples drawn to time sampling."""
+"""Samples drawn at a time, and to time sampling."""
 
 
 class Peer(nn.Module):
@@ -74,6 +75,13 @@ class Settings:
     batch: int
     flip: bool
     test: int
+    size: int = 32
+    train: int | None = None
+
+    def images(self, split: Split, count: int | None = None) -> Tensor:
+        """The first images of a split, uint8 [N, 3, size, size]."""
+        found = load(self.data, split, height=self.size, width=self.size, count=count)
+        return torch.tensor(found.images)
 
 
 class Training:
@@ -202,7 +210,7 @@ def bits_per_dim(peer: Peer, x8: Tensor) -> tuple[float, float]:
 
 
 def run(
-    make: Callable[[], Peer],
+    make: Callable[[int], Peer],
     settings: Settings,
     folder: Path,
     trials: dict[float, float] | None = None,
@@ -223,12 +231,11 @@ def run(
         return found
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(settings.seed)
-    peer = make()
+    peer = make(settings.size)
     if module := settings.data.partition(":")[0].rpartition(".")[0]:  # such as reproducing.rolled
-        sys.path.append(str(Path(__file__).parents[1]))
         trust(module)
-    training = Training(peer, settings, tensor(load(settings.data)))
-    validation = tensor(load(settings.data, "validation", count=VALIDATION))
+    training = Training(peer, settings, settings.images("train", settings.train))
+    validation = settings.images("validation", VALIDATION)
     if checkpoint.exists():
         training.resume(torch.load(checkpoint, weights_only=True))
     trials_are_shorter = settings.minutes > TRIAL
@@ -258,14 +265,15 @@ def run(
 
 def check(found: dict[str, Any], settings: Settings) -> None:
     """Raise a `ValueError` unless what was found in the folder is of these settings."""
-    if found != asdict(settings):
+    if Settings(**found) != settings:
         raise ValueError(f"Expected a run of {asdict(settings)}; got {found}; give another --out.")
 
 
 def measured(training: Training) -> dict[str, Any]:
     """What is known of a trained peer."""
     peer, settings = training.average, training.settings
-    bits, error = bits_per_dim(peer, tensor(load(settings.data, "test", count=settings.test)))
+    test = settings.images("test", settings.test)
+    bits, error = bits_per_dim(peer, test)
     torch.manual_seed(settings.seed)
     with torch.no_grad():
         peer.sample(2)  # what is done once only
@@ -277,7 +285,8 @@ def measured(training: Training) -> dict[str, Any]:
         "started": training.started,
         "settings": asdict(settings),
         "parameters": sum(p.numel() for p in peer.parameters() if p.requires_grad),
-        "test": {"nll": bits, "error": error, "images": settings.test},
+        "bits": {"nll": bits, "error": error, "images": settings.test},
+        "samples": of_faces(peer, settings, test) if settings.data == "faces" else None,
         "curve": training.curve,
         "steps": training.step,
         "steps_skipped": training.skipped,
@@ -295,30 +304,41 @@ def measured(training: Training) -> dict[str, Any]:
     }
 
 
+@torch.no_grad()
+def of_faces(peer: Peer, settings: Settings, test: Tensor) -> dict[str, Any]:
+    """What the measure `samples` of `rgflow reproduce` finds, of as many samples as test images."""
+    from reproducing.face_reader import face_features, shown
+
+    parts = [peer.sample(len(part)) for part in test.split(SAMPLES)]
+    drawn = torch.cat(parts).nan_to_num().floor().clamp(0, 255).to(torch.uint8)
+    train, features = settings.images("train", len(test)), face_features()
+    distance = compare(
+        drawn, train, test, features, temperature=1.0, seed=settings.seed, batch_size=SAMPLES
+    )
+    read = {"samples": asdict(shown(drawn)), "tests": asdict(shown(test))}
+    return {"distances": {distance.name: asdict(distance)}} | read
+
+
 def command(settings: Settings) -> str:
     """What trains a peer with these settings, but for folders."""
     of_tarflow = settings.peer == "tarflow"
     program = "tarflow.py --code FOLDER" if of_tarflow else f"run.py {settings.peer}"
     given = {"data": settings.data, "minutes": f"{settings.minutes:g}", "lr": f"{settings.lr:g}"}
     given |= {"seed": settings.seed, "batch": settings.batch, "test": settings.test}
+    given |= {"size": settings.size} | ({"train": settings.train} if settings.train else {})
     options = " ".join(f"--{name} {value}" for name, value in given.items())
     return f"python experiments/peers/{program} {options}" + " --flip" * settings.flip
 
 
-def tuned(make: Callable[[], Peer], settings: Settings, folder: Path) -> dict[float, float]:
+def tuned(make: Callable[[int], Peer], settings: Settings, folder: Path) -> dict[float, float]:
     """What each of `RATES` comes to in validation after `TRIAL` minutes."""
     trials = {}
     for lr in RATES:
-        trial = run(make, replace(settings, lr=lr, minutes=TRIAL), folder)
+        trial = run(make, replace(settings, lr=lr, minutes=TRIAL, test=SAMPLES), folder)
         bits = trial["curve"][-1]["nll"]
         trials[lr] = bits if math.isfinite(bits) else math.inf
     print(", ".join(f"lr {lr:g}: {bits:.3f}" for lr, bits in trials.items()), flush=True)
     return trials
-
-
-def tensor(images: Images) -> Tensor:
-    """Images of a data set, uint8 [N, C, H, W]."""
-    return torch.tensor(images.images)
 
 
 def options(description: str) -> argparse.ArgumentParser:
@@ -331,13 +351,16 @@ def options(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--batch", type=int, default=32, help="images per step")
     parser.add_argument("--flip", action="store_true", help="mirror every other training image")
     parser.add_argument("--test", type=int, default=1000, help="test images")
+    parser.add_argument("--size", type=int, default=32, help="edge of the images")
+    parser.add_argument("--train", type=int, help="training images, the first; all")
     parser.add_argument("--out", type=Path, default=Path("runs/peers"), help="folder of results")
     return parser
 
 
-def main(name: str, make: Callable[[], Peer], arguments: argparse.Namespace) -> None:
+def main(name: str, make: Callable[[int], Peer], arguments: argparse.Namespace) -> None:
     """Tune if need be, run, and say what came out."""
     torch.set_num_threads(1)
+    sys.path.append(str(Path(__file__).parents[1]))  # where `reproducing` is
     folder = arguments.out / f"{name}-{arguments.data.replace(':', '-')}"
     settings = Settings(
         peer=name,
@@ -348,6 +371,8 @@ def main(name: str, make: Callable[[], Peer], arguments: argparse.Namespace) -> 
         batch=arguments.batch,
         flip=arguments.flip,
         test=arguments.test,
+        size=arguments.size,
+        train=arguments.train,
     )
     found, trials, diverged = None, None, list[str]()
     if arguments.lr is None:
@@ -363,7 +388,7 @@ def main(name: str, make: Callable[[], Peer], arguments: argparse.Namespace) -> 
         raise SystemExit(f"Expected a learning rate at which {name} learns; got none.")
     print(
         f"{name} on {arguments.data}, {found['parameters']} parameters, {arguments.minutes:g} "
-        f"minutes: {found['test']['nll']:.3f} ± {found['test']['error']:.3f} bits/dim; "
+        f"minutes: {found['bits']['nll']:.3f} ± {found['bits']['error']:.3f} bits/dim; "
         f"{found['training_images_per_second']:.0f} images/s in training, "
         f"{found['sampling_images_per_second']:.1f} drawn. The result is in {folder}."
     )

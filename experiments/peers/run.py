@@ -11,34 +11,32 @@ from torchflows.flows import Flow
 
 from rgflow.bijectors.pixels import Logit
 
-SHAPE = (3, 32, 32)
-"""Shape of the images of MSDS1 and MSDS2."""
-
 
 class Glow(Peer):
     """Glow (Kingma and Dhariwal 2018) of normflows, on x/256 − ½, as its authors have it.
 
+    Its coarsest scale has 4×4 places.
+
     Args:
+        size: Edge of the images.
         hidden: Channels inside the networks of the couplings.
-        levels: Scales.
         steps: Steps per scale.
     """
 
     packages = ("normflows",)
 
-    def __init__(self, *, hidden: int, levels: int = 3, steps: int = 8) -> None:
+    def __init__(self, size: int, *, hidden: int, steps: int = 8) -> None:
         super().__init__()
-        channels, height, width = SHAPE
         priors, flows, merges = [], [], []
-        for level in reversed(range(levels)):  # the coarsest first
-            kept = channels * 2**level
+        for level in reversed(range(size.bit_length() - 3)):  # the coarsest first
+            kept = 3 * 2**level
             blocks = [normflows.flows.GlowBlock(4 * kept, hidden) for _ in range(steps)]
             flows.append([*blocks, normflows.flows.Squeeze()])
-            shape = (height >> (level + 1), width >> (level + 1))
             if priors:
                 merges.append(normflows.flows.Merge())
             latents = 2 * kept if merges else 4 * kept  # half goes on to the coarser levels
-            priors.append(normflows.distributions.GlowBase((latents, *shape)))
+            edge = size >> (level + 1)
+            priors.append(normflows.distributions.GlowBase((latents, edge, edge)))
         self.flow = normflows.MultiscaleFlow(priors, flows, merges, class_cond=False)
 
     def log_prob(self, x: Tensor) -> Tensor:
@@ -53,10 +51,10 @@ class RealNVP(Peer):
 
     packages = ("torchflows",)
 
-    def __init__(self) -> None:
+    def __init__(self, size: int) -> None:
         super().__init__()
-        self.pixels = Logit(SHAPE[0])
-        self.flow = Flow(MultiscaleRealNVP(SHAPE))
+        self.pixels = Logit(3)
+        self.flow = Flow(MultiscaleRealNVP((3, size, size)))
 
     def log_prob(self, x: Tensor) -> Tensor:
         y, log_det = self.pixels(x)

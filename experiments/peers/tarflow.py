@@ -13,9 +13,6 @@ import torch
 from protocol import Peer, main, options
 from torch import Tensor
 
-SIZE = 32
-"""Edge of the images of MSDS1 and MSDS2."""
-
 
 class TarFlow(Peer):
     """TarFlow (Zhai et al. 2024), as small as in its notebook for laptops, on x/128 − 1.
@@ -25,7 +22,8 @@ class TarFlow(Peer):
 
     Args:
         code: Folder of the released code.
-        patch: Edge of the patches that it sees as words.
+        size: Edge of the images.
+        patches: Patches along an edge, which it sees as words.
         channels: Width of its transformers.
         blocks: Flows, each a transformer over the patches in turn from both ends.
         layers: Layers of each.
@@ -35,7 +33,14 @@ class TarFlow(Peer):
     weight_decay = 1e-4
 
     def __init__(
-        self, code: Path, *, patch: int = 4, channels: int = 128, blocks: int = 4, layers: int = 4
+        self,
+        code: Path,
+        size: int,
+        *,
+        patches: int = 8,
+        channels: int = 128,
+        blocks: int = 4,
+        layers: int = 4,
     ) -> None:
         super().__init__()
         if not (code / "transformer_flow.py").is_file():
@@ -47,10 +52,12 @@ class TarFlow(Peer):
         sys.path.insert(0, str(code))
         from transformer_flow import Model
 
+        edge = size // patches
+        self.words = patches**2, 3 * edge**2
         self.flow = Model(
             in_channels=3,
-            img_size=SIZE,
-            patch_size=patch,
+            img_size=size,
+            patch_size=edge,
             channels=channels,
             num_blocks=blocks,
             layers_per_block=layers,
@@ -62,8 +69,7 @@ class TarFlow(Peer):
         return prior + x[0].numel() * (log_det - math.log(128))
 
     def sample(self, count: int) -> Tensor:
-        z = torch.randn(count, self.flow.num_patches, 3 * self.flow.patch_size**2)
-        return 128 * (self.flow.reverse(z) + 1)
+        return 128 * (self.flow.reverse(torch.randn(count, *self.words)) + 1)
 
 
 if __name__ == "__main__":
