@@ -66,7 +66,7 @@ def scales(flow: Flow, fields: Tensor, *, at_once: int = 256) -> list[Scale]:
         at_once: Fields encoded at a time.
 
     Example:
-        >>> from rgflow import FlowConfig, GaussianPrior, SiteMap, Windows
+        >>> from rgflow import FlowConfig, GaussianPrior, RGFlow, SiteMap, Windows
         >>> windows = {"geometry": Windows(period=2), "map": SiteMap(hidden=8)}
         >>> shape = {"height": 8, "width": 8, "channels": 1}
         >>> flow = RGFlow(FlowConfig(**shape, **windows, prior=GaussianPrior(), pixels=None))
