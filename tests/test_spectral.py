@@ -35,6 +35,7 @@ def test_waves_continue_whatever_the_hole_holds(waves):
 
 def test_squares_dont_show(waves, monkeypatch):
     """Other squares change little, as each sees what is around it."""
+    monkeypatch.setattr(module, "SPECK", 0)  # of which the windows depend on the square
     image, hole = waves
     found = spectral(image, hole)
     monkeypatch.setattr(module, "SQUARE", 64)
@@ -53,13 +54,29 @@ def test_small_images_of_any_channels_are_filled(shape):
 def test_every_window_over_a_missing_pixel_is_taken():
     """Beside all windows of the grid, one by one."""
     wanted = torch.rand(90, 100, generator=torch.Generator().manual_seed(0)) < 0.002
-    corners, offsets = module._windows(wanted, 5, 7)
-    size, step = module.WINDOW, module.STEP
+    size, step, turn = module.WINDOW, module.STEP, 4
+    corners, offsets = module._windows(wanted, size, turn)
     slow = [
         i * 100 + j
-        for i in range(5, 90 - size + 1, step)
-        for j in range(7, 100 - size + 1, step)
+        for i in range(3 * turn % step, 90 - size + 1, step)
+        for j in range(5 * turn % step, 100 - size + 1, step)
         if wanted[i : i + size, j : j + size].any()
     ]
     assert corners.tolist() == slow
     assert offsets.max() == (size - 1) * 101
+
+
+def test_specks_take_small_windows(waves, monkeypatch):
+    """Single pixels, and what would be with large windows."""
+    image = waves[0]
+    hole = np.zeros(image.shape[1:], dtype=bool)
+    hole[5::11, 4::9] = True
+    seen = []
+    slow = module._windows
+    monkeypatch.setattr(module, "_windows", lambda *of: seen.append(of[1]) or slow(*of))
+    small = spectral(image, hole)
+    assert set(seen) == {module.WINDOW // 2}
+    monkeypatch.setattr(module, "SPECK", 0)
+    for found in (small, spectral(image, hole)):
+        assert (found.float() - image)[:, torch.from_numpy(hole)].abs().mean() < 4
+    assert set(seen) == {module.WINDOW // 2, module.WINDOW}

@@ -17,6 +17,7 @@ from scipy.fft import dct
 from scipy.ndimage import (  # type: ignore[attr-defined]  # which are found when it runs
     distance_transform_edt,
     find_objects,
+    label,
     maximum_filter,
 )
 from torch import Tensor
@@ -29,6 +30,9 @@ numbers were chosen on photographs of wallpapers that no model learned from."""
 WEAK, TURNS = (150.0, 1.5), 32
 """Magnitudes below which a wave is weak, first and last, in levels, and in how many turns they fall
 from one to the other."""
+SPECK = 16
+"""Pixels of a part of a hole up to which windows of half the edge and half of the turns are better,
+and faster."""
 SQUARE, AT_ONCE = 256, 2048
 """Edge of the squares in which a photograph is filled, and windows that are computed together, for
 memory."""
@@ -68,25 +72,31 @@ def spectral(
             if progress:
                 progress((done + share) / len(every))
 
-        filled = _filled(image[:, *part].cpu(), hole[part], own, tell)
+        largest = np.bincount(label(hole[part])[0][own]).max()
+        edge = WINDOW if largest > SPECK else WINDOW // 2
+        filled = _filled(image[:, *part].cpu(), hole[part], own, edge, tell)
         out[:, *part] = torch.where(torch.from_numpy(own), filled, out[:, *part].cpu()).to(out)
     return out
 
 
-def _filled(x: Tensor, hole: Mask, own: Mask, progress: Callable[[float], None]) -> Tensor:
-    """A part of a photograph [C, H, W], filled where pixels are missing and `own`."""
+def _filled(
+    x: Tensor, hole: Mask, own: Mask, edge: int, progress: Callable[[float], None]
+) -> Tensor:
+    """A part of a photograph [C, H, W], filled where pixels are missing and `own`, by windows of an
+    edge."""
+    size, turns = edge / WINDOW, TURNS * edge // WINDOW
     nearest = distance_transform_edt(hole, return_distances=False, return_indices=True)
     mixed = dct(np.eye(len(x)), axis=0, norm="ortho") @ x.numpy()[:, *nearest].reshape(len(x), -1)
-    edge = [(WINDOW, WINDOW)] * 2
-    levels = np.pad(mixed.reshape(x.shape), [(0, 0), *edge], "symmetric")
+    rim = [(edge, edge)] * 2
+    levels = np.pad(mixed.reshape(x.shape), [(0, 0), *rim], "symmetric")
     known = torch.from_numpy(levels).float()
-    missing, wanted = (torch.from_numpy(np.pad(of, edge, "symmetric")) for of in (hole, own))
-    half = torch.sin(torch.pi * (torch.arange(WINDOW) + 0.5) / WINDOW)
+    missing, wanted = (torch.from_numpy(np.pad(of, rim, "symmetric")) for of in (hole, own))
+    half = torch.sin(torch.pi * (torch.arange(edge) + 0.5) / edge)
     taper = half[:, None] * half
     filled = known.clone()
-    for turn in range(TURNS):
-        weak = WEAK[0] * (WEAK[1] / WEAK[0]) ** (turn / (TURNS - 1))
-        corners, offsets = _windows(wanted, 3 * turn % STEP, 5 * turn % STEP)
+    for turn in range(turns):
+        weak = size * WEAK[0] * (WEAK[1] / (size * WEAK[0])) ** (turn / (turns - 1))
+        corners, offsets = _windows(wanted, edge, turn)
         flat = filled.flatten(1)
         total, weight = torch.zeros_like(flat), torch.zeros_like(flat)
         for some in corners.split(AT_ONCE):
@@ -96,23 +106,24 @@ def _filled(x: Tensor, hole: Mask, own: Mask, progress: Callable[[float], None])
             weight.index_add_(1, where.flatten(), trust.flatten(1))
         means = (total / weight.clamp(min=1e-9)).view_as(known)
         filled = torch.where(missing & (weight.view_as(known) > 0), means, known)
-        progress((turn + 1) / TURNS)
-    inner = filled[:, WINDOW:-WINDOW, WINDOW:-WINDOW].flatten(1)
+        progress((turn + 1) / turns)
+    inner = filled[:, edge:-edge, edge:-edge].flatten(1)
     colours = torch.from_numpy(dct(np.eye(len(x)), axis=0, norm="ortho").T).float() @ inner
     return colours.view(x.shape).round().clamp(0, 255).to(torch.uint8)
 
 
-def _windows(wanted: Tensor, down: int, across: int) -> tuple[Tensor, Tensor]:
+def _windows(wanted: Tensor, edge: int, turn: int) -> tuple[Tensor, Tensor]:
     """Numbers of the first pixels of the windows that hold one that is wanted [H, W], and how far
-    the others of a window are from it; the first window is that many rows and columns away."""
+    the others of a window are from it; every turn has others."""
     height, width = wanted.shape
+    step = STEP * edge // WINDOW
+    down, across = 3 * turn % step, 5 * turn % step
     # The maximum of a window is found at its middle.
-    holds = maximum_filter(wanted.numpy(), WINDOW)[WINDOW // 2 :, WINDOW // 2 :]
-    holds = holds[down : height - WINDOW + 1 : STEP, across : width - WINDOW + 1 : STEP]
-    i, j = torch.from_numpy(holds).nonzero().T * STEP
-    i, j = i + down, j + across
-    edge = torch.arange(WINDOW)
-    return i * width + j, (edge[:, None] * width + edge).flatten()
+    holds = maximum_filter(wanted.numpy(), edge)[edge // 2 :, edge // 2 :]
+    holds = holds[down : height - edge + 1 : step, across : width - edge + 1 : step]
+    i, j = torch.from_numpy(holds).nonzero().T * step
+    i, j, pixels = i + down, j + across, torch.arange(edge)
+    return i * width + j, (pixels[:, None] * width + pixels).flatten()
 
 
 def _without_weak(windows: Tensor, taper: Tensor, weak: float) -> tuple[Tensor, Tensor]:
