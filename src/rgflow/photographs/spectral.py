@@ -31,8 +31,8 @@ WEAK, TURNS = (150.0, 1.5), 32
 """Magnitudes below which a wave is weak, first and last, in levels, and in how many turns they fall
 from one to the other."""
 SPECK = 16
-"""Pixels of a part of a hole up to which windows of half the edge and half of the turns are better,
-and faster."""
+"""Pixels of a part of a hole up to which windows of half the edge are better, in half of the
+turns."""
 SQUARE, AT_ONCE = 256, 2048
 """Edge of the squares in which a photograph is filled, and windows that are computed together, for
 memory."""
@@ -60,22 +60,40 @@ def spectral(
         >>> int((spectral(image, hole).int() - image.int()).abs().max()) < 10
         True
     """
+    names, done = label(hole)[0], 0
+    specks = hole & (np.bincount(names.ravel()) <= SPECK)[names]
+    # Specks first, beside what else is missing; then they are known.
+    for own, missing, edge in (
+        (specks, hole, WINDOW // 2),
+        (hole & ~specks, hole & ~specks, WINDOW),
+    ):
+
+        def tell(share: float, own: Mask = own, done: int = done) -> None:
+            if progress:
+                progress((done + share * own.sum()) / hole.sum())
+
+        image = _by_squares(image, own, missing, edge, tell)
+        done += int(own.sum())
+    return image
+
+
+def _by_squares(
+    image: Tensor, own: Mask, missing: Mask, edge: int, progress: Callable[[float], None]
+) -> Tensor:
+    """A photograph [C, H, W], filled where pixels are missing and `own`, by windows of an edge."""
     out = image.clone()
-    rows, columns = (np.arange(size) // SQUARE for size in hole.shape)
-    names = hole * (1 + rows[:, None] * (columns[-1] + 1) + columns)
+    rows, columns = (np.arange(size) // SQUARE for size in own.shape)
+    names = own * (1 + rows[:, None] * (columns[-1] + 1) + columns)
     every = [(number + 1, box) for number, box in enumerate(find_objects(names)) if box]
     for done, (name, box) in enumerate(every):
-        part = tuple(slice(max(of.start - WINDOW, 0), of.stop + WINDOW) for of in box)
-        own = names[part] == name
+        part = tuple(slice(max(of.start - edge, 0), of.stop + edge) for of in box)
+        inside = names[part] == name
 
         def tell(share: float, done: int = done) -> None:
-            if progress:
-                progress((done + share) / len(every))
+            progress((done + share) / len(every))
 
-        largest = np.bincount(label(hole[part])[0][own]).max()
-        edge = WINDOW if largest > SPECK else WINDOW // 2
-        filled = _filled(image[:, *part].cpu(), hole[part], own, edge, tell)
-        out[:, *part] = torch.where(torch.from_numpy(own), filled, out[:, *part].cpu()).to(out)
+        filled = _filled(image[:, *part].cpu(), missing[part], inside, edge, tell)
+        out[:, *part] = torch.where(torch.from_numpy(inside), filled, out[:, *part].cpu()).to(out)
     return out
 
 
