@@ -9,7 +9,13 @@ from inspect import signature
 from typing import Any
 
 from reproducing.measures.enlarging import enlarging_of_photographs
-from reproducing.measures.faces import completions, face_mixtures, meanings, requests
+from reproducing.measures.faces import (
+    completions,
+    face_mixtures,
+    labelled,
+    meanings,
+    requests,
+)
 from reproducing.measures.finding import damage_of_photographs, marks_of_others, repairs_of_prints
 from reproducing.measures.images import (
     data_grid,
@@ -55,7 +61,7 @@ _ALL: tuple[Measure, ...] = (
         factors,
     ),
     *(fields, levels, varied, mixing, inheritance, inpainting, priors),
-    *(face_mixtures, requests, completions, meanings),
+    *(face_mixtures, requests, completions, meanings, labelled),
     observables,
     pace,
     renormalization,

@@ -4,15 +4,17 @@ what single latents mean beside those of others.
 Letters in shapes: N images; K factors; D latents; H, W rows and columns.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.linear_model import RidgeCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from reproducing.codes import learned_code, linear_codes
@@ -28,6 +30,7 @@ from rgflow.analysis.mixing import hyperbolic, mix
 from rgflow.bijectors.pixels import dequantize
 from rgflow.data import faces
 from rgflow.figures import grid
+from rgflow.flow import Flow
 from rgflow.latents import Latents
 from rgflow.lattice import Mask
 from rgflow.repair.particles import complete
@@ -42,8 +45,8 @@ HOLES = {"mouth": (82, 124, 182, 194), "eyes": (69, 65, 195, 143), "half": (132,
 eyes and brows, of any shift and turn; and the right half."""
 BINS = 10
 """Of the mutual information."""
-COMPONENTS = 300
-"""Principal components in which classes are separated."""
+RIDGES = np.logspace(1, 5, 9)
+"""Weights of the squares in the ridge regression of classes."""
 DRAWS = 200
 """How often the floor of a total variation is drawn."""
 
@@ -154,18 +157,12 @@ def meanings(
 ) -> Found:
     """InfoMEC and DCI (by mutual information) of as many latents of every level, those with the
     strongest receptive fields, beside PCA, ICA and autoencoders that learn the same images for as
-    many minutes of the processor; beside noise; and beside what labels help: the directions that
-    separate the classes best (linear discriminants), two for every factor, of a tenth of the
-    images for training, in the latents and in the pixels."""
+    many minutes of the processor; and beside noise."""
     flow = subject.flow
     images, _, classes = _known(subject, count)
     train = data.load_for(subject.config, "train", count=subject.config.train_count)
     learned_from = torch.from_numpy(train.images.copy())
-
-    def encoded(of: Tensor) -> Latents:
-        return encode(flow, dequantize(of, torch.Generator().manual_seed(0), flow.dtype))
-
-    z, fields = encoded(images), receptive_fields(flow, draws=1)
+    z, fields = _encoded(flow, images), receptive_fields(flow, draws=1)
     codes = {
         name: np.stack([z[address].numpy() for address in fields.strongest(latents, level)], 1)
         for name, level in (
@@ -177,33 +174,70 @@ def meanings(
     for kind in ("β-VAE", "QLAE"):
         codes[kind] = learned_code(kind, learned_from, latents, minutes)(images)
     codes["noise"] = np.random.default_rng(0).normal(size=(count, latents))
-    few = learned_from[: len(learned_from) // 10]
-    known = train.classes(FACTORS)
-    assert known is not None
-    for name, of in (("latents, labels", encoded), ("pixels, labels", None)):
-        x, y = ((of(part).image() if of else part).flatten(1).numpy() for part in (few, images))
-        codes[name] = _discriminants(x, known[: len(few)], y)
-    scores, size = dict[str, Any](), f"{latents} latents"
+    numbers = {"images": count, "code": f"{latents} latents", "minutes": minutes}
+    return Found(numbers={**numbers, "codes": _scores(codes, classes.numpy())})
+
+
+def labelled(subject: MeasuredFlow, *, count: int = 2000, known: int = 2500) -> Found:
+    """The same of what labels of some training images find: two directions for every factor, in the
+    latents of the level that tells most of it, and in the pixels."""
+    images, _, classes = _known(subject, count)
+    train = data.load_for(subject.config, "train", count=known)
+    few, of_few = torch.from_numpy(train.images.copy()), train.classes(FACTORS)
+    assert of_few is not None
+    z_few, z = (_encoded(subject.flow, of).levels for of in (few, images))
+    latents, best = _directions(z_few, z, of_few)
+    pixels, _ = _directions([few.float()], [images.float()], of_few)
+    codes = _scores({"latents": latents, "pixels": pixels}, classes.numpy())
+    levels = dict(zip(FACTORS, best, strict=True))
+    return Found(numbers={"images": count, "known": known, "levels": levels, "codes": codes})
+
+
+def _encoded(flow: Flow, images: Tensor) -> Latents:
+    return encode(flow, dequantize(images, torch.Generator().manual_seed(0), flow.dtype))
+
+
+def _scores(
+    codes: Mapping[str, NDArray[np.float64]], classes: NDArray[np.int64]
+) -> dict[str, dict[str, float]]:
+    """InfoMEC and DCI of codes [N, D], by name."""
+    scores = {}
     for name, code in codes.items():
-        found: InfoMEC = infomec(code, classes.numpy())
-        nmi = np.maximum(mutual_information(code, classes.numpy().astype(float), BINS).nats, 0)
+        found: InfoMEC = infomec(code, classes)
+        nmi = np.maximum(mutual_information(code, classes.astype(float), BINS).nats, 0)
         names = ("disentanglement", "completeness")
         scores[name] = found._asdict() | dict(zip(names, dci(nmi), strict=True))
-    return Found(numbers={"images": count, "code": size, "minutes": minutes, "codes": scores})
+    return scores
 
 
-def _discriminants(
-    x: NDArray[np.generic], classes: NDArray[np.int64], y: NDArray[np.generic]
-) -> NDArray[np.float64]:
-    """Two linear discriminants of every factor in numbers [N, D], of others [M, D], [M, 2K]; in the
-    space of the principal components."""
-    pca = PCA(COMPONENTS, whiten=True, random_state=0).fit(x.astype(np.float32))
-    a, b = (pca.transform(of.astype(np.float32)) for of in (x, y))
-    found = []
-    for column in classes.T:
-        of = LinearDiscriminantAnalysis(solver="eigen", shrinkage="auto", n_components=2)
-        found.append(of.fit(a, column).transform(b))
-    return np.concatenate(found, 1).astype(np.float64)
+def _directions(
+    x: Sequence[Tensor], y: Sequence[Tensor], classes: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], list[int]]:
+    """Two directions for every factor, and in which part of the numbers they are: linear
+    discriminants of what ridge regression predicts for the classes, from the part from which it
+    does best for images that are left out one by one.
+
+    Args:
+        x: The numbers of images with labels, [N, ...] each.
+        y: Those of others, [M, ...] each.
+        classes: The class of every factor, [N, K].
+
+    Returns:
+        Where y is along these directions, [M, 2K], and the K parts.
+    """
+    which = [np.eye(of)[column, 1:] for of, column in zip(FACTORS.values(), classes.T, strict=True)]
+    ends = np.cumsum([one.shape[1] for one in which])[:-1]
+    scores, predicted = [], []
+    for a, b in zip(x, y, strict=True):
+        ridge = make_pipeline(StandardScaler(), RidgeCV(RIDGES, alpha_per_target=True))
+        ridge.fit(a.flatten(1).numpy(), np.concatenate(which, 1))
+        scores.append([one.sum() for one in np.split(ridge[-1].best_score_, ends)])
+        predicted.append([np.split(ridge.predict(of.flatten(1).numpy()), ends, 1) for of in (a, b)])
+    best, found = np.argmax(scores, 0).tolist(), []
+    for k, (part, column) in enumerate(zip(best, classes.T, strict=True)):
+        of_x, of_y = (of[k] for of in predicted[part])
+        found.append(LinearDiscriminantAnalysis(n_components=2).fit(of_x, column).transform(of_y))
+    return np.concatenate(found, 1).astype(np.float64), best
 
 
 def completions(
