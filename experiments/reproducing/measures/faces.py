@@ -223,7 +223,7 @@ def _directions(
         classes: The class of every factor, [N, K].
 
     Returns:
-        Where y is along these directions, [M, 2K], and the K parts.
+        Where y is along these directions, [M, 2K], in standard deviations, and the K parts.
     """
     which = [np.eye(of)[column, 1:] for of, column in zip(FACTORS.values(), classes.T, strict=True)]
     ends = np.cumsum([one.shape[1] for one in which])[:-1]
@@ -237,7 +237,8 @@ def _directions(
     for k, (part, column) in enumerate(zip(best, classes.T, strict=True)):
         of_x, of_y = (of[k] for of in predicted[part])
         found.append(LinearDiscriminantAnalysis(n_components=2).fit(of_x, column).transform(of_y))
-    return np.concatenate(found, 1).astype(np.float64), best
+    code = np.concatenate(found, 1).astype(np.float64)
+    return code / code.std(0), best
 
 
 def completions(
