@@ -35,7 +35,6 @@ def test_waves_continue_whatever_the_hole_holds(waves):
 
 def test_squares_dont_show(waves, monkeypatch):
     """Other squares change little, as each sees what is around it."""
-    monkeypatch.setattr(module, "SPECK", 0)  # of which the windows depend on the square
     image, hole = waves
     found = spectral(image, hole)
     monkeypatch.setattr(module, "SQUARE", 64)
@@ -53,17 +52,26 @@ def test_small_images_of_any_channels_are_filled(shape):
 
 def test_every_window_over_a_missing_pixel_is_taken():
     """Beside all windows of the grid, one by one."""
-    wanted = torch.rand(90, 100, generator=torch.Generator().manual_seed(0)) < 0.002
-    size, step, turn = module.WINDOW, module.STEP, 4
-    corners, offsets = module._windows(wanted, size, turn)
+    wanted = np.random.default_rng(0).random((90, 100)) < 0.002
+    size, step, turn = 32, 12, 4
+    found = module._windows(module._holding(wanted, size), step, turn)
     slow = [
         i * 100 + j
         for i in range(3 * turn % step, 90 - size + 1, step)
         for j in range(5 * turn % step, 100 - size + 1, step)
         if wanted[i : i + size, j : j + size].any()
     ]
-    assert corners.tolist() == slow
-    assert offsets.max() == (size - 1) * 101
+    assert found.tolist() == slow
+
+
+def test_in_the_middle_of_a_large_hole_nothing_shines_through(monkeypatch):
+    """Around its inner squares nothing is known."""
+    monkeypatch.setattr(module, "SQUARE", 32)
+    image = torch.full((1, 300, 300), 100, dtype=torch.uint8)
+    hole = np.zeros((300, 300), dtype=bool)
+    hole[40:260, 40:260] = True
+    image[:, torch.from_numpy(hole)] = 250
+    assert (spectral(image, hole) == 100).all()
 
 
 def test_specks_take_small_windows(waves, monkeypatch):
@@ -71,9 +79,8 @@ def test_specks_take_small_windows(waves, monkeypatch):
     image = waves[0]
     hole = np.zeros(image.shape[1:], dtype=bool)
     hole[5::11, 4::9] = True
-    seen = []
-    slow = module._windows
-    monkeypatch.setattr(module, "_windows", lambda *of: seen.append(of[1]) or slow(*of))
+    seen, holding = [], module._holding
+    monkeypatch.setattr(module, "_holding", lambda *of: seen.append(of[1]) or holding(*of))
     small = spectral(image, hole)
     assert set(seen) == {module.WINDOW // 2}
     monkeypatch.setattr(module, "SPECK", 0)

@@ -86,7 +86,10 @@ def _by_squares(
     names = own * (1 + rows[:, None] * (columns[-1] + 1) + columns)
     every = [(number + 1, box) for number, box in enumerate(find_objects(names)) if box]
     for done, (name, box) in enumerate(every):
-        part = tuple(slice(max(of.start - edge, 0), of.stop + edge) for of in box)
+        part, margin = box, 0
+        while not margin or missing[part].all():  # inside of a large hole nothing is known
+            margin = 2 * margin or edge
+            part = tuple(slice(max(of.start - margin, 0), of.stop + margin) for of in box)
         inside = names[part] == name
 
         def tell(share: float, done: int = done) -> None:
@@ -104,44 +107,49 @@ def _filled(
     edge."""
     size, turns = edge / WINDOW, TURNS * edge // WINDOW
     nearest = distance_transform_edt(hole, return_distances=False, return_indices=True)
-    mixed = dct(np.eye(len(x)), axis=0, norm="ortho") @ x.numpy()[:, *nearest].reshape(len(x), -1)
+    colours = dct(np.eye(len(x)), axis=0, norm="ortho")
+    mixed = colours @ x.numpy()[:, *nearest].reshape(len(x), -1)
     rim = [(edge, edge)] * 2
     levels = np.pad(mixed.reshape(x.shape), [(0, 0), *rim], "symmetric")
     known = torch.from_numpy(levels).float()
-    missing, wanted = (torch.from_numpy(np.pad(of, rim, "symmetric")) for of in (hole, own))
+    missing = torch.from_numpy(np.pad(hole, rim, "symmetric"))
+    holds = _holding(np.pad(own, rim, "symmetric"), edge)
+    pixels = torch.arange(edge)
+    offsets = (pixels[:, None] * known.shape[2] + pixels).flatten()
     half = torch.sin(torch.pi * (torch.arange(edge) + 0.5) / edge)
     taper = half[:, None] * half
     filled = known.clone()
     for turn in range(turns):
         weak = size * WEAK[0] * (WEAK[1] / (size * WEAK[0])) ** (turn / (turns - 1))
-        corners, offsets = _windows(wanted, edge, turn)
-        flat = filled.flatten(1)
+        corners, flat = _windows(holds, STEP * edge // WINDOW, turn), filled.flatten(1)
         total, weight = torch.zeros_like(flat), torch.zeros_like(flat)
         for some in corners.split(AT_ONCE):
             where = some[:, None] + offsets
-            found, trust = _without_weak(flat[:, where].unflatten(2, taper.shape), taper, weak)
-            total.index_add_(1, where.flatten(), found.flatten(1))
+            left, trust = _without_weak(flat[:, where].unflatten(2, taper.shape), taper, weak)
+            total.index_add_(1, where.flatten(), left.flatten(1))
             weight.index_add_(1, where.flatten(), trust.flatten(1))
         means = (total / weight.clamp(min=1e-9)).view_as(known)
         filled = torch.where(missing & (weight.view_as(known) > 0), means, known)
         progress((turn + 1) / turns)
     inner = filled[:, edge:-edge, edge:-edge].flatten(1)
-    colours = torch.from_numpy(dct(np.eye(len(x)), axis=0, norm="ortho").T).float() @ inner
-    return colours.view(x.shape).round().clamp(0, 255).to(torch.uint8)
+    found = torch.from_numpy(colours.T).float() @ inner
+    return found.view(x.shape).round().clamp(0, 255).to(torch.uint8)
 
 
-def _windows(wanted: Tensor, edge: int, turn: int) -> tuple[Tensor, Tensor]:
-    """Numbers of the first pixels of the windows that hold one that is wanted [H, W], and how far
-    the others of a window are from it; every turn has others."""
-    height, width = wanted.shape
-    step = STEP * edge // WINDOW
-    down, across = 3 * turn % step, 5 * turn % step
+def _holding(wanted: Mask, edge: int) -> Mask:
+    """Whether a window of an edge that begins at a pixel holds one that is wanted, [H, W]."""
+    found, inner = np.zeros_like(wanted), tuple(slice(0, size - edge + 1) for size in wanted.shape)
     # The maximum of a window is found at its middle.
-    holds = maximum_filter(wanted.numpy(), edge)[edge // 2 :, edge // 2 :]
-    holds = holds[down : height - edge + 1 : step, across : width - edge + 1 : step]
-    i, j = torch.from_numpy(holds).nonzero().T * step
-    i, j, pixels = i + down, j + across, torch.arange(edge)
-    return i * width + j, (pixels[:, None] * width + pixels).flatten()
+    found[inner] = maximum_filter(wanted, edge)[edge // 2 :, edge // 2 :][inner]
+    return found
+
+
+def _windows(holds: Mask, step: int, turn: int) -> Tensor:
+    """Numbers of the pixels at which windows begin, a step apart, where one `holds` what is wanted,
+    [k]; every turn has others."""
+    down, across = 3 * turn % step, 5 * turn % step
+    i, j = torch.from_numpy(holds[down::step, across::step]).nonzero().T * step
+    return (i + down) * holds.shape[1] + j + across
 
 
 def _without_weak(windows: Tensor, taper: Tensor, weak: float) -> tuple[Tensor, Tensor]:
