@@ -290,7 +290,8 @@ def test_a_picture_is_saved_in_the_format_in_which_it_came(client):
 
 
 def test_strips_are_searched_as_the_whole(monkeypatch):
-    """And a large area of one colour isn't damage, though little of it lies in one of them."""
+    """But for how much is damaged farther away; and a large area of one colour isn't damage, though
+    little of it lies in one of them."""
     flow, pixels = load_flow("photos").frozen(), photograph("chelsea")[:, :, :400].copy()
     pixels[:, :135, :54] = 255
     for i, j in ((127, 150), (128, 160), (200, 30), (299, 399)):
@@ -313,7 +314,7 @@ def test_strips_are_searched_as_the_whole(monkeypatch):
         found[rows] = part.found
     assert shares == sorted(shares)
     assert 0 < shares[0] < shares[-1] == 1
-    assert np.array_equal(found, expected)
+    assert (found != expected).sum() < 0.1 * expected.sum()
     told = []
     part = {"top": 10, "left": 3, "height": 129, "width": 187, "zoom": 2}
     tasks.surprise(task(lambda **what: told.append(what), **part))

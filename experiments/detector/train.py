@@ -10,7 +10,7 @@ It learns from patches of the 37 photographs among Debian's wallpapers that the 
 learned from. Its probabilities are then calibrated on the validation photographs.
 
 Those of the package learned for 18,000 steps with two thirds of the channels, and `--begins` from
-there for 26,000 more.
+there for 26,000 more. `--begins` with `--steps 0` calibrates them once more.
 
 Writes the weights (float16) into the package, and `result.json` beside this file: how well they
 find damage of the validation photographs, of other settings than those of training.
@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image, ImageFilter
+from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -39,6 +40,7 @@ from rgflow.data.patches import reductions
 from rgflow.data.source import Request, Split
 from rgflow.files import write_json
 from rgflow.numerics import bfloat16_pays
+from rgflow.photographs.damage import damaged_file
 from rgflow.photographs.detector import WEIGHTS, Detector, evidence
 from rgflow.photographs.drawing import Random
 from rgflow.photographs.simulation import Damage, Scan, Scratches, Simulator, Text
@@ -77,6 +79,8 @@ CHANCES = [
     (Scratches(**HARD), SELDOM),
     (Text(**HARD), SELDOM),
 ]
+AMOUNTS = (1 / 3, 1, 3)
+"""How much more often damage is in a crop by which probabilities are calibrated."""
 HARMLESS = [(kind, chance) for kind, chance in CHANCES if not kind.hides]
 PLAIN = Scan(blur=(0, 0), noise=(0, 0), gain=(1, 1), gamma=(1, 1), compressed=0.5)
 """Of pictures that were never printed."""
@@ -158,34 +162,24 @@ def loss_of(network: Detector, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor,
 
 def calibrate(network: Detector, pictures: list[list[Pixels]]) -> None:
     """Calibrate probabilities on whole crops of other pictures by the maximum likelihood: most have
-    no damage, and the others little, as most photographs."""
+    no damage, and the others little or much, as damage rarely comes alone."""
     found, truth, random = [], [], np.random.default_rng(2)
     for whole in crops(pictures):
-        for number in range(12):
-            damaged, scan = CHANCES if number < 3 else HARMLESS, SCANS[number % 3]
-            chances = [(kind, chance / 3) for kind, chance in damaged]
+        for number in range(24):
+            kinds, more = (CHANCES, AMOUNTS[number % 3]) if number < 6 else (HARMLESS, AMOUNTS[0])
+            chances = [(kind, more * chance) for kind, chance in kinds]
+            scan = SCANS[(number + number // 3) % 3]
             one = Simulator(chances=chances, scan=scan)(whole.transpose(2, 0, 1), random)
             with torch.no_grad():
                 odds = network(torch.from_numpy(one.picture[None]).float())[0][0]
-            some = random.integers(one.mask.size, size=10_000)
-            found.append(evidence(odds.sigmoid().numpy()).reshape(-1, 3)[some])
+            some = random.integers(one.mask.size, size=5_000)
+            seen = evidence(odds.sigmoid().numpy(), damaged_file(one.picture))
+            found.append(seen.reshape(one.mask.size, -1)[some])
             truth.append(one.mask.ravel()[some])
-    x, y = (torch.from_numpy(np.concatenate(of)).float() for of in (found, truth))
-    optimizer = torch.optim.LBFGS(
-        [network.calibration], max_iter=200, line_search_fn="strong_wolfe"
-    )
-    network.calibration.requires_grad_()
-
-    def loss() -> Tensor:
-        optimizer.zero_grad()
-        value = F.binary_cross_entropy_with_logits(x @ network.calibration, y)
-        value.backward()
-        return value
-
-    before = loss().item()
-    optimizer.step(loss)
-    print(f"cross entropy of validation: {before:.5f}, calibrated {loss().item():.5f}", flush=True)
-    network.calibration.requires_grad_(False)
+    x, y = np.concatenate(found), np.concatenate(truth)
+    fitted = LogisticRegression(C=np.inf, fit_intercept=False, tol=1e-8, max_iter=1000).fit(x, y)
+    print(f"calibrated by {fitted.coef_[0].round(3)}", flush=True)
+    network.calibration.copy_(torch.from_numpy(fitted.coef_[0]))
 
 
 def begin(network: Detector, weights: Mapping[str, Tensor]) -> None:

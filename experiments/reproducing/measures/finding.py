@@ -36,7 +36,7 @@ from reproducing.others import pictures
 from rgflow.cells import Mask
 from rgflow.photographs import simulation
 from rgflow.photographs.damage import Damage as FoundDamage
-from rgflow.photographs.damage import find_damage, marked_of, seen_through
+from rgflow.photographs.damage import find_damage, seen_through
 from rgflow.photographs.simulation import VISIBLE, Damage, Scan, Simulator
 
 QUALITIES = (None, 90, 75)
@@ -182,7 +182,7 @@ def found_damage(photographs: Sequence[Pixels]) -> dict[str, Any]:
         name = "PNG" if quality is None else f"JPEG {quality}"
         undamaged[name] = {"pixels": marked, "share": sum(marked) / size, "limit": limits[quality]}
         for s in SENSITIVITIES:
-            false[s] += sum(marked_of(one.probability, s).sum() for one in clean) / size / 3
+            false[s] += sum((one.probability > 1 - s).sum() for one in clean) / size / 3
     rows, certain = [], []
     curve: dict[float, dict[str, list[float]]]
     curve = {s: {"precision": [], "recall": []} for s in SENSITIVITIES}
@@ -200,7 +200,7 @@ def found_damage(photographs: Sequence[Pixels]) -> dict[str, Any]:
             }
             certain.append(seen[np.abs(found.probability - 0.9) < 0.05])
             for s in SENSITIVITIES:
-                marks = marked_of(found.probability, s)
+                marks = found.probability > 1 - s
                 curve[s]["precision"].append((marks & near).sum() / max(marks.sum(), 1))
                 curve[s]["recall"].append((marks & seen).sum() / seen.sum())
             rows.append(

@@ -19,7 +19,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from skimage.filters import apply_hysteresis_threshold
+from scipy.ndimage import binary_dilation  # type: ignore[attr-defined]  # found when it runs
 from skimage.measure import label
 from torch import Tensor
 
@@ -32,7 +32,7 @@ MIN_SHAPE_PIXELS, MAX_SHAPE_SHARE, MAX_THICKNESS = 6, 0.02, 3
 pixel of its edge."""
 EDGE_CONTRAST, MIN_SHARP_SHARE = 6, 0.65
 """Levels by which its edge differs from what is beside it, at this share of the edge at least."""
-SHAPE_FACTOR, MAX_SHAPES = 30.0, 0.1
+SHAPE_FACTOR, MAX_SHAPES = 100.0, 0.1
 """How much more often such shapes are damage than the network says, unless they cover a larger
 share of the picture, as in those of few colours."""
 LONELY, LONELY_POWER = 2.7, 6
@@ -40,7 +40,7 @@ LONELY, LONELY_POWER = 2.7, 6
 dead as not, and the power of that with which the odds rise; chosen on validation photographs."""
 FILLED_ERROR = 5.0
 """Standard error of what fills a hole, in levels; chosen on validation photographs."""
-SENSITIVITY = 0.4
+SENSITIVITY = 0.6
 """Marks fewer than a thousandth of the pixels of undamaged photographs."""
 
 
@@ -71,7 +71,7 @@ def find_damage(
     Args:
         image: uint8 [1 or 3, H, W].
         sensitivity: Between 0 and 1: a pixel is marked if its probability of damage is above 1 −
-            sensitivity, and so are pixels beside it of half that probability, and beside those.
+            sensitivity.
         progress: Called with the share of the work that is done.
 
     Raises:
@@ -84,20 +84,29 @@ def find_damage(
         [[7, 20]]
     """
     check_at_least("sensitivity", sensitivity, 0, 1)
-    pixels, probability = image.cpu().numpy(), probabilities(image, progress=progress)
-    probability = np.maximum(_by_shapes(pixels, probability), _alone(pixels))
-    return Damage(marked_of(probability, sensitivity), probability)
+    pixels = image.cpu().numpy()
+    shapes, alone = _shapes(pixels), _alone(pixels)
+    apart = _beside(shapes, alone)
+    probability = probabilities(image, apart=apart, progress=progress)
+    probability = np.maximum(_shared(shapes, probability), alone)
+    return Damage(probability > 1 - sensitivity, probability)
 
 
-def marked_of(probability: NDArray[np.float32], sensitivity: float) -> Mask:
-    """What `find_damage` marks where damage has this probability, [H, W].
+def damaged_file(image: NDArray[np.uint8]) -> Mask:
+    """Shapes of exactly one colour and dead pixels of an image [C, H, W], and what is beside them,
+    [H, W]: damage of a file, which says nothing of a print's.
 
     Example:
-        >>> marked_of(np.array([[0.9, 0.5, 0.1, 0.5]], dtype=np.float32), 0.3)
-        array([[ True,  True, False, False]])
+        >>> image = np.full((3, 20, 20), 99, dtype=np.uint8)
+        >>> image[:, 7, 8] = 255
+        >>> np.argwhere(damaged_file(image)).mean(0), damaged_file(image).sum()
+        (array([7., 8.]), np.int64(25))
     """
-    least = 1 - sensitivity
-    return np.asarray(apply_hysteresis_threshold(probability, least / 2, least))
+    return _beside(_shapes(image), _alone(image))
+
+
+def _beside(shapes: NDArray[np.int32], alone: NDArray[np.float32]) -> Mask:
+    return np.asarray(binary_dilation((shapes > 0) | (alone > 0.5), np.ones((3, 3)), 2))
 
 
 def seen_through(image: Tensor, hole: Mask, filled: Tensor) -> Tensor:
@@ -131,8 +140,8 @@ def seen_through(image: Tensor, hole: Mask, filled: Tensor) -> Tensor:
     return filled
 
 
-def _by_shapes(image: NDArray[np.uint8], probability: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Probabilities [H, W] where sharp shapes of one colour of an image [C, H, W] share theirs."""
+def _shapes(image: NDArray[np.uint8]) -> NDArray[np.int32]:
+    """Numbers [H, W] of the sharp shapes of one colour of an image [C, H, W]; 0 elsewhere."""
     colours = np.zeros(image.shape[1:], dtype=np.int32)
     for channel in image:
         colours <<= 8
@@ -153,11 +162,17 @@ def _by_shapes(image: NDArray[np.uint8], probability: NDArray[np.float32]) -> ND
         sharp += np.bincount(inside[end & step], minlength=len(sizes))
     fits = (np.arange(len(sizes)) > 0) & (sharp >= MIN_SHARP_SHARE * edges)
     fits &= (sizes <= MAX_SHAPE_SHARE * names.size) | (sizes <= MAX_THICKNESS * edges)
-    if fits[names].mean() > MAX_SHAPES:
-        return probability
-    mean = np.bincount(names.ravel(), probability.ravel()) / np.maximum(sizes, 1)
-    shared = np.where(fits, SHAPE_FACTOR * mean / (1 + (SHAPE_FACTOR - 1) * mean), 0)
-    return np.maximum(probability, shared[names].astype(np.float32))
+    found = names * fits[names]
+    return found if (found > 0).mean() <= MAX_SHAPES else np.zeros_like(found)
+
+
+def _shared(shapes: NDArray[np.int32], probability: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Probabilities [H, W] where the pixels of a shape share theirs."""
+    sizes = np.bincount(shapes.ravel())
+    mean = np.bincount(shapes.ravel(), probability.ravel()) / np.maximum(sizes, 1)
+    shared = (SHAPE_FACTOR * mean / (1 + (SHAPE_FACTOR - 1) * mean)).astype(np.float32)
+    shared[0] = 0
+    return np.maximum(probability, shared[shapes])
 
 
 def _alone(image: NDArray[np.uint8]) -> NDArray[np.float32]:

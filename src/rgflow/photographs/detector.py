@@ -37,9 +37,10 @@ UNIT, RIM = 8, 88
 """Rows and columns are whole multiples of `UNIT`; a pixel depends on at most `RIM` pixels on every
 side: 24 of the mean of what surrounds it, 2 + 4 + 8 + 24 of the way down, 4 + 4 + 1 of the way up,
 and the rest of a square of 8×8."""
-SUSPECT, AROUND = 0.1, 129
-"""A probability that is a little like damage, and the edge of the square in which that counts;
-chosen on validation photographs."""
+CERTAIN, AROUND, LEAST_PIXELS = 0.98, 513, 256**2
+"""A probability that hardly anything but damage has, the edge of the square in which what is
+certain makes the rest more probable, and the size of a picture that tells so; the first two were
+chosen on validation photographs, of which the third are the crops."""
 EDGE = 1200
 """Largest edge in pixels of the parts that are searched at a time, for memory."""
 
@@ -174,9 +175,17 @@ def _around(where: Mask, part: tuple[slice, ...]) -> tuple[slice, ...]:
 
 
 def probabilities(
-    image: Tensor, *, progress: Callable[[float], None] | None = None
+    image: Tensor,
+    *,
+    apart: Mask | None = None,
+    progress: Callable[[float], None] | None = None,
 ) -> NDArray[np.float32]:
-    """How probable damage is, pixel by pixel, calibrated, [H, W]; arguments are those of `examine`.
+    """How probable damage is, pixel by pixel, calibrated, [H, W].
+
+    Args:
+        image: As for `examine`.
+        apart: As for `evidence`.
+        progress: As for `examine`.
 
     Example:
         >>> image = torch.full((3, 40, 60), 99, dtype=torch.uint8)
@@ -190,16 +199,23 @@ def probabilities(
         found[part] = probability.numpy()
     out = np.empty_like(found)
     for top in range(0, len(found), AROUND):  # at a time, for memory
-        first, end = max(top - AROUND, 0), min(top + AROUND, len(found))
-        near = evidence(found[first : end + AROUND])[top - first : end - first]
-        out[top:end] = expit(near @ detector().calibration.numpy())
+        rows = slice(max(top - AROUND, 0), top + 2 * AROUND)
+        seen = evidence(found[rows], None if apart is None else apart[rows])
+        own = seen[top - rows.start :][:AROUND]
+        out[top : top + AROUND] = expit(own @ detector().calibration.numpy())
     return out
 
 
-def evidence(probability: NDArray[np.float32]) -> NDArray[np.float32]:
-    """By what probabilities are calibrated, [H, W, 3]: one, the log-odds of `examine`, and how much
-    there is around that looks a little like damage: then the rest often isn't."""
-    beside = uniform_filter(np.minimum(probability, SUSPECT), AROUND)
-    return np.stack(
-        [np.ones_like(beside), logit(probability.clip(1e-5, 1 - 1e-5)), np.log(beside + 1e-4)], -1
-    )
+def evidence(probability: NDArray[np.float32], apart: Mask | None = None) -> NDArray[np.float32]:
+    """By what probabilities are calibrated, [H, W, 3]: one; the log-odds of `examine`; and how much
+    around certainly is damaged, as damage rarely comes alone.
+
+    Args:
+        probability: As `examine` gives it, [H, W].
+        apart: What is damaged in another way, which says nothing of the rest, [H, W].
+    """
+    certain = probability > CERTAIN if apart is None else (probability > CERTAIN) & ~apart
+    around = uniform_filter(certain.astype(np.float32), AROUND).clip(0)
+    around *= min(certain.size / LEAST_PIXELS, 1)
+    odds = logit(probability.clip(1e-5, 1 - 1e-5))
+    return np.stack([np.ones_like(odds), odds, np.log(around + 1e-4)], -1)

@@ -18,11 +18,11 @@ from scipy.ndimage import binary_dilation, median_filter  # type: ignore[attr-de
 from rgflow.cells import Mask
 from rgflow.data.images import Pixels
 from rgflow.data.opening import MAX_PIXELS, decoded, flat, fourth, picture_file
-from rgflow.photographs.damage import SENSITIVITY, marked_of
+from rgflow.photographs.damage import SENSITIVITY
 
 BLOCK = 16
 """Pixels along the edge of squares, each of which has one brightness without damage."""
-UNCERTAIN = 6.0
+UNCERTAIN = 8.0
 """By how many standard deviations a pixel is darker where it is as probably damaged as not."""
 LEAST_NOISE = 0.015
 """The least standard deviation, as a share of the brightness."""
@@ -83,7 +83,7 @@ def damage_in(infrared: Pixels, *, sensitivity: float = SENSITIVITY) -> Mask:
     noise = max(1.4826 * float(np.median(np.abs(lack))), LEAST_NOISE)
     square = (np.maximum(lack, 0) / noise / UNCERTAIN) ** 2
     probability = (square / (1 + square)).astype(np.float32)
-    return np.asarray(binary_dilation(marked_of(probability, sensitivity), np.ones((3, 3))))
+    return np.asarray(binary_dilation(probability > 1 - sensitivity, np.ones((3, 3))))
 
 
 def _brightness(infrared: Pixels) -> NDArray[np.float32]:

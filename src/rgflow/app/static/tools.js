@@ -28,20 +28,10 @@ $("grain").addEventListener("change", () => { if (!busy()) say("The next repair 
 
 // What is found is a map of probabilities, so that the slider shows at once what it changes.
 let searched = null;   // the last search: {id, maps: [{data, left, top}], step: what it marked, if anything}
-function found({ data, left, top }) {   // above a threshold, and what touches that and is above half of it
-  const { width, height } = data, least = 255 * (1 - Number($("sensitivity").value)), marked = new Uint8Array(width * height), next = [];
-  const take = k => { marked[k] = 1; next.push(k); };
-  for (let k = 0; k < marked.length; k++) {
-    if (marked[k] || data.data[4 * k] <= least) continue;
-    for (take(k); next.length;) {
-      const one = next.pop(), x = one % width;
-      for (const other of [x ? one - 1 : -1, x < width - 1 ? one + 1 : -1, one - width, one + width])
-        if (other >= 0 && other < marked.length && !marked[other] && data.data[4 * other] > least / 2) take(other);
-    }
-  }
-  const shown = new ImageData(width, height);
+function found({ data, left, top }) {
+  const least = 255 * (1 - Number($("sensitivity").value)), shown = new ImageData(data.width, data.height);
   let pixels = 0;
-  for (let k = 0; k < marked.length; k++) if (marked[k]) { shown.data[4 * k + 3] = 255; pixels++; }
+  for (let k = 0; k < data.data.length; k += 4) if (data.data[k] > least) { shown.data[k + 3] = 255; pixels++; }
   return { image: canvasOf(shown), shown, left, top, pixels };
 }
 const brush = ({ image, left, top }) => paint([left, top, left + image.width, top + image.height], pen => pen.drawImage(image, left, top));
