@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from rgflow.photographs.collections import Given
     from rgflow.photographs.pictures import Picture
 
+MUCH = 0.05
+"""The share of a picture above which what is found may not be damage."""
+
 
 def run(arguments: Sequence[str]) -> None:
     """Parse, repair and write; a `ValueError` says a user's mistake."""
@@ -190,6 +193,11 @@ class Repair:
                 if not hole.any():
                     say(f"{path.name}: no damage was found; raise --sensitivity, or use --mask.")
                     return
+                if hole.mean() > MUCH:
+                    say(
+                        f"{path.name}: {hole.mean():.0%} of it looks damaged; so do letters and "
+                        "lace: if they aren't, lower --sensitivity, or use --mask."
+                    )
                 found = Image.fromarray(hole.astype("uint8") * 255)
                 mask = save(made, found, source.out("*-mask.png"))
             else:

@@ -22,7 +22,7 @@ from rgflow.photographs.damage import SENSITIVITY
 
 BLOCK = 16
 """Pixels along the edge of squares, each of which has one brightness without damage."""
-UNCERTAIN = 8.0
+UNCERTAIN = 6.5
 """By how many standard deviations a pixel is darker where it is as probably damaged as not."""
 LEAST_NOISE = 0.015
 """The least standard deviation, as a share of the brightness."""
