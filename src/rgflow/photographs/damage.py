@@ -4,7 +4,9 @@ It finds what `rgflow.photographs.simulation` makes: scratches, hairs, dust, cra
 dead pixels and missing blocks, soft or sharp, opaque or not, before and after compression with
 loss. What is wide and translucent, such as stains, it leaves. Pixels of exactly one colour that
 touch are damaged together or not at all, so they share what the network says of them; and single
-pixels are compared with their neighbours, which finds dead ones.
+pixels are compared with their neighbours, which finds dead ones. Such damage was done to the file.
+Any other was done to a print or a film, and rarely comes alone: where some is certain, more is
+found.
 
 Much damage is no hole: the picture shines through, and the network says what it was like.
 
