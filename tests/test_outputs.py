@@ -107,11 +107,10 @@ def test_a_mask_is_an_input(here, capsys):
 def test_files_of_the_user_stay(name, here, capsys, monkeypatch):
     picture("x.png")
     picture(f"out/{name}", seed=1)
-    monkeypatch.setattr(restoring, "restore", None)  # nothing is computed before
     arguments = ["repair", "x.png", "--completions", "2", "--out", "out"]
-    refused(arguments, capsys, f"out/{name} is there")
-    monkeypatch.undo()
-    os.chdir(here)
+    with monkeypatch.context() as patch:
+        patch.setattr(restoring, "restore", None)  # nothing is computed before
+        refused(arguments, capsys, f"out/{name} is there")
     if name == "x.png":
         assert main([*arguments[:2], *BOX, "--out", "out", "--overwrite"]) == 0
         assert np.asarray(Image.open("out/x.png")).shape == (20, 24, 3)
@@ -431,10 +430,9 @@ def test_a_taken_name_is_left_out_and_so_is_what_is_made_meanwhile(here, capsys,
         if list(Path("o").glob(".2.png.*.part")) and not Path("o/2.png").is_file():
             Path("o/2.png").write_bytes(b"mine")
 
-    monkeypatch.setattr(os, "fsync", made_meanwhile)
-    assert main(arguments) == 1
-    monkeypatch.undo()
-    os.chdir(here)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", made_meanwhile)
+        assert main(arguments) == 1
     said = capsys.readouterr().out
     assert "left out: in/1.png: Expected names that are free; o/1.png is there" in said
     assert "left out: in/2.png: Expected names that are free; o/2.png was made meanwhile" in said
