@@ -8,9 +8,10 @@ import torch
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
+from rgflow.cli import main
 from rgflow.data.patches import photograph
 from rgflow.photographs import detector, examples
-from rgflow.photographs.damage import find_damage, seen_through
+from rgflow.photographs.damage import SENSITIVITY, find_damage, seen_through
 from rgflow.photographs.detector import Detector, examine, probabilities
 from rgflow.photographs.pictures import read
 from rgflow.photographs.simulation import Damage, Scan, Simulator
@@ -125,6 +126,13 @@ def test_what_shines_through_improves_what_fills_a_hole(chelsea):
     assert np.array_equal(better[:, ~made.mask], filled.numpy()[:, ~made.mask])
     grey = seen_through(image[:1], made.mask, filled[:1])
     assert grey.shape == filled[:1].shape
+
+
+def test_the_command_has_the_same_sensitivity(capsys):
+    with pytest.raises(SystemExit):
+        main(["repair", "--help"])
+    words = " ".join(capsys.readouterr().out.split())
+    assert f"a probability above 1 − sensitivity (type: float, default: {SENSITIVITY})" in words
 
 
 def test_what_is_found_grows_with_the_sensitivity(chelsea):

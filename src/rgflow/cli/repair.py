@@ -56,7 +56,7 @@ def run(arguments: Sequence[str]) -> None:
     )
     options.number(
         "sensitivity",
-        0.4,
+        0.5,
         "from 0 to 1: marks what is damaged with a probability above 1 − sensitivity",
         0,
         1,

@@ -62,18 +62,20 @@ def spectral(
     """
     names, done = label(hole)[0], 0
     specks = hole & (np.bincount(names.ravel()) <= SPECK)[names]
+    every = int(hole.sum())
     # Specks first, beside what else is missing; then they are known.
     for own, missing, edge in (
         (specks, hole, WINDOW // 2),
         (hole & ~specks, hole & ~specks, WINDOW),
     ):
+        count = int(own.sum())
 
-        def tell(share: float, own: Mask = own, done: int = done) -> None:
+        def tell(share: float, count: int = count, done: int = done) -> None:
             if progress:
-                progress((done + share * own.sum()) / hole.sum())
+                progress((done + share * count) / every)
 
         image = _by_squares(image, own, missing, edge, tell)
-        done += int(own.sum())
+        done += count
     return image
 
 
