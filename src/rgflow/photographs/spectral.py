@@ -159,7 +159,7 @@ def _without_weak(windows: Tensor, taper: Tensor, weak: float) -> tuple[Tensor, 
     share = taper**2
     mean = (windows * share).sum((2, 3), keepdim=True) / share.sum()
     waves = torch.fft.rfft2((windows - mean) * taper, norm="ortho")
-    strong = waves.abs() > weak
+    strong = waves.real**2 + waves.imag**2 > weak**2  # faster than magnitudes
     trust = share / (1 + strong.sum((2, 3), keepdim=True))
     left = torch.fft.irfft2(waves * strong, taper.shape, norm="ortho")
     # Waves were tapered once already.
