@@ -123,11 +123,11 @@ def _filled(
     filled = known.clone()
     for turn in range(turns):
         weak = size * WEAK[0] * (WEAK[1] / (size * WEAK[0])) ** (turn / (turns - 1))
-        corners, flat = _windows(holds, STEP * edge // WINDOW, turn), filled.flatten(1)
-        total, weight = torch.zeros_like(flat), torch.zeros_like(flat)
-        for some in corners.split(AT_ONCE):
-            where = some[:, None] + offsets
-            left, trust = _without_weak(flat[:, where].unflatten(2, taper.shape), taper, weak)
+        windows = filled.unfold(1, edge, 1).unfold(2, edge, 1)
+        total, weight = torch.zeros((2, len(x), missing.numel()))
+        for i, j in _windows(holds, STEP * edge // WINDOW, turn).split(AT_ONCE, dim=1):
+            where = (i * known.shape[2] + j)[:, None] + offsets
+            left, trust = _without_weak(windows[:, i, j], taper, weak)
             total.index_add_(1, where.flatten(), left.flatten(1))
             weight.index_add_(1, where.flatten(), trust.flatten(1))
         means = (total / weight.clamp(min=1e-9)).view_as(known)
@@ -147,11 +147,11 @@ def _holding(wanted: Mask, edge: int) -> Mask:
 
 
 def _windows(holds: Mask, step: int, turn: int) -> Tensor:
-    """Numbers of the pixels at which windows begin, a step apart, where one `holds` what is wanted,
-    [k]; every turn has others."""
-    down, across = 3 * turn % step, 5 * turn % step
-    i, j = torch.from_numpy(holds[down::step, across::step]).nonzero().T * step
-    return (i + down) * holds.shape[1] + j + across
+    """Rows and columns of the pixels at which windows begin, a step apart, where one `holds` what
+    is wanted, [2, k]; every turn has others."""
+    first = torch.tensor([[3 * turn % step], [5 * turn % step]])
+    down, across = first.flatten().tolist()
+    return first + step * torch.from_numpy(holds[down::step, across::step]).nonzero().T
 
 
 def _without_weak(windows: Tensor, taper: Tensor, weak: float) -> tuple[Tensor, Tensor]:
