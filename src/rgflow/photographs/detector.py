@@ -38,9 +38,9 @@ UNIT, RIM = 8, 88
 side: 24 of the mean of what surrounds it, 2 + 4 + 8 + 24 of the way down, 4 + 4 + 1 of the way up,
 and the rest of a square of 8×8."""
 CERTAIN, AROUND, LEAST_PIXELS = 0.98, 513, 256**2
-"""A probability that hardly anything but damage has, the edge of the square in which what is
-certain makes the rest more probable, and the size of a picture that tells so; the first two were
-chosen on validation photographs, of which the third are the crops."""
+"""A probability that hardly anything but damage has; the edge of the square in which what is
+certain makes the rest more probable; and the size of the crops that calibrate probabilities:
+smaller pictures count for less. The first two were chosen on validation photographs."""
 EDGE = 1200
 """Largest edge in pixels of the parts that are searched at a time, for memory."""
 
