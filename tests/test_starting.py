@@ -182,7 +182,7 @@ def test_a_folder_of_the_models_name_changes_nothing_afterwards(first, tmp_path,
 
 @pytest.mark.slow
 def test_scales_of_a_real_nvp(tmp_path):
-    model = flow_config(geometry="squeeze", levels=3, hidden=4, blocks=1)
+    model = flow_config(geometry="squeeze", height=32, width=32, levels=3, hidden=4, blocks=1)
     whole, part = tmp_path / "whole", tmp_path / "part"
     train(tiny(model=model, steps=2), Run.create(whole), progress=False)
     config = tiny(model=model, steps=2, pretrained=str(whole), train_levels=(1,))

@@ -4,7 +4,7 @@ import copy
 import math
 import re
 from dataclasses import replace
-from itertools import product
+from itertools import permutations, product
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ ACTIONS = {
     "potts": Potts(colours=3, temperature=0.9),
     "blume-capel": BlumeCapel(temperature=0.8, splitting=0.7),
 }
-SYMMETRIES = {"ising": "cyclic", "potts": "cyclic", "blume-capel": "reversal"}
+SYMMETRIES = {"ising": "permutation", "potts": "permutation", "blume-capel": "reversal"}
 COLOURS = {f"potts-{q}": Potts(colours=q, temperature=0.9) for q in (2, 4, 5)}
 """Further models, whose fields are also few."""
 
@@ -221,9 +221,10 @@ def test_probabilities_add_up_to_one(shape, name, symmetric, exact):
     if symmetric:
         at = ACTIONS[name].numbers(fields)
         q = len(ACTIONS[name].states)
-        turned = (at + 1) % q if symmetry == "cyclic" else q - 1 - at
-        moved = torch.tensor(ACTIONS[name].states).double()[turned]
-        torch.testing.assert_close(flow.log_prob(moved), log_p)
+        every_order = permutations(range(q)) if symmetry == "permutation" else [range(q)[::-1]]
+        for order in every_order:
+            moved = torch.tensor(ACTIONS[name].states).double()[torch.tensor(order)[at]]
+            torch.testing.assert_close(flow.log_prob(moved), log_p)
 
 
 @pytest.mark.parametrize(
@@ -235,14 +236,17 @@ def test_probabilities_add_up_to_one(shape, name, symmetric, exact):
     ],
 )
 def test_probabilities_of_up_to_five_colours_add_up_to_one(name, shape, exact):
-    flow = flow_of(COLOURS[name], shape, exact=exact, symmetry="cyclic")
+    flow = flow_of(COLOURS[name], shape, exact=exact, symmetry="permutation")
     with torch.no_grad():
-        parts = [flow.log_prob(x).exp().sum() for x in every(COLOURS[name], *shape).split(2**15)]
-    assert sum(parts).item() == pytest.approx(1, abs=1e-12)
+        parts = [flow.log_prob(x) for x in every(COLOURS[name], *shape).split(2**15)]
+        fields = every(COLOURS[name], *shape)[:1000]
+        exchanged = torch.where(fields < 2, 1 - fields, fields)
+        torch.testing.assert_close(flow.log_prob(exchanged), parts[0][:1000])
+    assert sum(part.exp().sum() for part in parts).item() == pytest.approx(1, abs=1e-12)
 
 
 def test_samples_have_these_probabilities():
-    flow = flow_of(Potts(), (2, 2), symmetry="cyclic")
+    flow = flow_of(Potts(), (2, 2), symmetry="permutation")
     fields = every(Potts(), 2, 2)
     p = flow.log_prob(fields).exp().detach().numpy()
     drawn = flow.sample(40_000, generator=torch.Generator().manual_seed(0))
@@ -347,7 +351,7 @@ def test_a_run_learns_and_is_measured(tmp_path):
 @pytest.mark.parametrize("objective", ["ising", "potts", "blume_capel"])
 def test_a_resumed_run_is_the_uninterrupted_one(objective, tmp_path):
     config, flows = replace(TINY, batch_size=4, validate_count=10), []
-    symmetry = "reversal" if objective == "blume_capel" else "cyclic"
+    symmetry = "reversal" if objective == "blume_capel" else "permutation"
     config = config.changed(
         {"objective": {"action": {"kind": objective}}, "model": {"map": {"symmetry": symmetry}}}
     )
@@ -387,7 +391,7 @@ def test_growing_keeps_the_finest_levels():
 
 
 def test_a_flow_begins_with_what_was_learned_at_another_temperature(tmp_path):
-    hot = flow_of(Ising(temperature=3.0), symmetry="cyclic").float()
+    hot = flow_of(Ising(temperature=3.0), symmetry="permutation").float()
     hot.save_pretrained(tmp_path / "hot")
     config = preset("ising-16").changed(
         {"model": hot.config.to_dict(), "objective": {"action": {"temperature": 2.0}}}
@@ -461,7 +465,7 @@ def test_couplings_of_every_second_spin_are_exact():
 def test_maps_of_neighbouring_levels_are_compared(name):
     """Against likelihoods of a flow with the maps of the next level in their place."""
     if name == "ising":
-        flow = flow_of(Ising(temperature=2.5), (16, 16), symmetry="cyclic")
+        flow = flow_of(Ising(temperature=2.5), (16, 16), symmetry="permutation")
     else:
         flow = RGFlow(preset("free-16").changed({"model": {"map": {"hidden": 8}}}).model).double()
         randomise(flow)
@@ -551,7 +555,7 @@ def test_sums_over_levels_are_exact():
 def test_estimates_from_all_levels_and_their_errors():
     """Of a flow that isn't quite right, against enumeration."""
     action, off, less = Ising(temperature=2.5), [], []
-    flow, fields = flow_of(action, symmetry="cyclic", strength=0.0), every(action, 4, 4)
+    flow, fields = flow_of(action, symmetry="permutation", strength=0.0), every(action, 4, 4)
     adam, generator = torch.optim.Adam(flow.parameters(), lr=0.02), torch.Generator().manual_seed(0)
     for _ in range(100):
         adam.zero_grad()
@@ -641,8 +645,8 @@ def test_a_command_refuses_in_one_sentence(words, sentence, tmp_path, capsys):
 
 def test_a_symmetry_that_the_action_lacks_is_refused():
     action = BlumeCapel(splitting=0.3)
-    flow = flow_of(action, symmetry="cyclic")
-    with pytest.raises(ValueError, match="an action with the symmetry cyclic"):
+    flow = flow_of(action, symmetry="permutation")
+    with pytest.raises(ValueError, match="an action with the symmetry permutation"):
         Reinforce(action=action).begin(flow)
 
 

@@ -319,9 +319,11 @@ class Reinforce(ReverseKL, kind="reinforce"):
             return
         generator = torch.Generator().manual_seed(0)
         at = torch.randint(len(states), (64, *flow.image_shape), generator=generator)
-        other = (at + 1) % len(states) if map.symmetry == "cyclic" else len(states) - 1 - at
-        here, there = (evaluated(self.action, torch.tensor(states)[k]) for k in (at, other))
-        if (here - there).abs().max() > 1e-5 * here.abs().max():
+        others = [len(states) - 1 - at]
+        if map.symmetry == "permutation":
+            others += [(at + 1) % len(states), torch.where(at < 2, 1 - at, at)]  # generate all
+        here, *there = (evaluated(self.action, torch.tensor(states)[k]) for k in (at, *others))
+        if any((here - one).abs().max() > 1e-5 * here.abs().max() for one in there):
             raise ValueError(
                 f"Expected an action with the symmetry {map.symmetry}; this one differs: set "
                 f"--model.map.symmetry none."

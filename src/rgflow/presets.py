@@ -142,7 +142,8 @@ def _fields(
 def _spins(length: int, action: Spins, **settings: Any) -> TrainConfig:
     """The same for spins."""
     base = _fields(length, FreeField(), **settings)  # whose action, geometry and map are replaced
-    symmetry: Literal["cyclic", "reversal"] = "cyclic" if action.cyclic else "reversal"
+    symmetry: Literal["permutation", "reversal"]
+    symmetry = "permutation" if action.exchangeable else "reversal"
     return replace(
         base,
         model=replace(

@@ -33,9 +33,9 @@ class Spins(Action):
     """
 
     near: ClassVar[bool] = True
-    cyclic: ClassVar[bool] = False
-    """Whether E stays the same where every state becomes the next one, and the last the first;
-    otherwise it stays where the order of states is reversed."""
+    exchangeable: ClassVar[bool] = False
+    """Whether E stays the same under every permutation of the states; otherwise it does where their
+    order is reversed."""
 
     temperature: Annotated[float, Ge(MIN_TEMPERATURE)] = 1.0
 
@@ -147,7 +147,7 @@ class Ising(Spins, kind="ising"):
         263.2962
     """
 
-    cyclic: ClassVar[bool] = True
+    exchangeable: ClassVar[bool] = True
 
     temperature: Annotated[float, Ge(MIN_TEMPERATURE)] = 2 / math.log(1 + math.sqrt(2))
 
@@ -199,7 +199,7 @@ class Potts(Spins, kind="potts"):
         -32.0
     """
 
-    cyclic: ClassVar[bool] = True
+    exchangeable: ClassVar[bool] = True
 
     colours: Annotated[int, Ge(2), Le(MAX_STATES)] = 3
     temperature: Annotated[float, Ge(MIN_TEMPERATURE)] = 1 / math.log(1 + math.sqrt(3))

@@ -154,14 +154,13 @@ class SiteStates(Stretched):
 
     With `symmetry`, the probabilities have the symmetry of the energy: cells whose states are all
     changed in the same way have their probabilities changed so. For this, the network sees what is
-    around as it would look if the most frequent state was the first (cyclic), or if large states
+    around as it would look if frequent states came first (permutation), or if large states
     outweighed small ones (reversal), and what it says is changed back.
 
     Args:
         spec: Of the cells, which write one site.
         spins: Values of the states.
-        symmetry: `"cyclic"`: every state becomes the next one, the last the first; `"reversal"`:
-            their order is reversed; `"none"`.
+        symmetry: `"permutation"`: of any states; `"reversal"`: of their order; `"none"`.
         hidden: Width of the network.
         blocks: Residual blocks.
 
@@ -202,19 +201,21 @@ class SiteStates(Stretched):
         # How often each state is there; among equals, that which comes first counts.
         order = torch.arange(sites, 0, -1, device=around.device)
         often = around.sum(2) * (sites + 1) + (around * order).amax(2)
-        every = torch.arange(q, device=around.device)
-        if self.symmetry == "cyclic":
-            first = often.argmax(1, keepdim=True)
-            turned = around.gather(1, ((every + first) % q)[..., None].expand_as(around))
-            return self._seen(turned, embedding).gather(1, (every - first) % q)
-        tilt = (often * (2 * every - q + 1)).sum(1, keepdim=True)
+        if self.symmetry == "permutation":
+            often, state = often.sort(1, descending=True)
+            seen = around.gather(1, state[..., None].expand_as(around))
+            found, absent = self._seen(seen, embedding), often == 0
+            even = (found * absent).sum(1, keepdim=True) / absent.sum(1, keepdim=True).clamp(min=1)
+            found = torch.where(absent, even, found)
+            return torch.empty_like(found).scatter(1, state, found)
+        tilt = (often * (2 * torch.arange(q, device=around.device) - q + 1)).sum(1, keepdim=True)
         found = self._seen(torch.where(tilt[..., None] < 0, around.flip(1), around), embedding)
         found = torch.where(tilt < 0, found.flip(1), found)
         return torch.where(tilt == 0, self._even(found), found)
 
     def _even(self, logits: Tensor) -> Tensor:
         """The same where nothing known tells states apart that the symmetry exchanges."""
-        if self.symmetry == "cyclic":
+        if self.symmetry == "permutation":
             return 0 * logits
         return (logits + logits.flip(1)) / 2
 

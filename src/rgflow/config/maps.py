@@ -234,9 +234,9 @@ class StateMap(Networks, kind="state"):
     blocks: Size = 1
     spins: Annotated[tuple[float, ...], Len(2, MAX_STATES)] = (-1.0, 1.0)
     """The values that a site may have, in order."""
-    symmetry: Literal["none", "cyclic", "reversal"] = "none"
-    """Symmetry of the probabilities: that of states where each becomes the next one and the last
-    the first, or of up to three states in reverse order."""
+    symmetry: Literal["none", "permutation", "reversal"] = "none"
+    """Symmetry of the probabilities: under every permutation of the states, or of up to three
+    states in reverse order."""
 
     @property
     def states(self) -> tuple[float, ...]:
