@@ -9,7 +9,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol
+
+from annotated_types import Ge, Le
 
 from rgflow.actions import Action, FreeField, evaluated, is_even
 from rgflow.checks import short
@@ -106,7 +108,7 @@ class Objective(Kind, ABC, family="objective"):
     """
 
     needs_data: ClassVar[bool | None] = True
-    """Whether it learns from images; otherwise the run's `data` is none. None: unknown."""
+    """Whether it learns from images; otherwise the run's `data` is none. None: either."""
 
     @classmethod
     def of_path(cls, path: str, options: dict[str, Any]) -> Any:
@@ -202,7 +204,15 @@ class ReverseKL(Objective, kind="reverse_kl"):
 
     action: Action = field(default_factory=FreeField)
     """The action S: free, phi4, ising, potts, blume_capel, or your own by its import path."""
-    needs_data: ClassVar[bool] = False
+    forward: Annotated[float, Ge(0), Le(1)] = 0.0
+    """Share of the forward KL(p‖q) in the loss of training, which misses no mode of its fields:
+    those of the run's `data`, from a Markov chain; or, with data none, the flow's own samples by
+    their weights. Validation is by the reverse one."""
+
+    @property
+    def needs_data(self) -> bool | None:  # type: ignore[override]  # depends on a setting
+        """Data are a choice for the forward KL."""
+        return None if self.forward else False
 
     def check_states(self, states: tuple[float, ...]) -> None:
         if states or self.action.states:
@@ -238,9 +248,30 @@ class ReverseKL(Objective, kind="reverse_kl"):
             bijector.rescale(best)
 
     def losses(self, flow: "Density", batch: Batch) -> "Tensor":
+        import torch
+
+        share = self.forward if torch.is_grad_enabled() else 0
+        if share == 1:
+            return self._forward_losses(flow, batch)
+        losses = self.reverse_losses(flow, batch)
+        return (1 - share) * losses + share * self._forward_losses(flow, batch) if share else losses
+
+    def reverse_losses(self, flow: "Density", batch: Batch) -> "Tensor":
+        """ln q(φ) + S(φ) of samples, with the gradient of this objective, [n]."""
         with self.without_half(flow):
             fields, log_q = flow.sample_and_log_prob(batch.size, batch.generator)
         return log_q + self.energy(fields)
+
+    def _forward_losses(self, flow: "Density", batch: Batch) -> "Tensor":
+        """−ln q(φ) of the data, or of samples times their weights, [n]."""
+        import torch
+
+        if batch.images is not None:
+            return -flow.log_prob(batch.images)
+        with torch.no_grad():
+            fields, log_q = flow.sample_and_log_prob(batch.size, batch.generator)
+            weights = (-log_q - self.energy(fields)).softmax(0) * batch.size
+        return -weights * flow.log_prob(fields)
 
     def without_half(self, flow: "Density") -> "AbstractContextManager[None]":
         """A context in which a flow leaves out that half of fields which it draws exactly from this
@@ -277,11 +308,11 @@ class PathGradient(ReverseKL, kind="path_gradient"):
     only through the fields φ_θ(z), as the rest of the gradient is 0 on average. Where q is almost
     p, it has almost no noise; a step also evaluates the flow in the other direction."""
 
-    def losses(self, flow: "Density", batch: Batch) -> "Tensor":
+    def reverse_losses(self, flow: "Density", batch: Batch) -> "Tensor":
         import torch
 
         if not torch.is_grad_enabled():
-            return super().losses(flow, batch)
+            return super().reverse_losses(flow, batch)
         with self.without_half(flow):
             fields, _ = flow.sample_and_log_prob(batch.size, batch.generator)
             at = fields.detach().requires_grad_()
@@ -329,7 +360,7 @@ class Reinforce(ReverseKL, kind="reinforce"):
                 f"--model.map.symmetry none."
             )
 
-    def losses(self, flow: "Density", batch: Batch) -> "Tensor":
+    def reverse_losses(self, flow: "Density", batch: Batch) -> "Tensor":
         fields, log_q = flow.sample_and_log_prob(batch.size, batch.generator)
         losses = log_q.detach() + self.energy(fields)
         others = (losses.sum() - losses) / max(batch.size - 1, 1)

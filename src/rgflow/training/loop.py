@@ -89,7 +89,7 @@ def train(
     if config.train_levels is not None:
         learn_levels(flow, config.train_levels)
     training_set = validation_set = None
-    if config.objective.needs_data:
+    if config.data != "none":
         show = progress and main
         # One process decodes what the others then find in the cache.
         with accelerator.local_main_process_first():
@@ -320,7 +320,7 @@ class _Session:
         scores."""
         config = self.trainer.config
         at_once = self._at_once()
-        if self.validation:
+        if self.validation and config.objective.needs_data is not None:
             images = torch.from_numpy(self.validation.images.copy())
             terms = terms_of(flow, images, labels=self._labels(len(images)), batch_size=at_once)
             return summary(flow, terms, seed=0), {}
