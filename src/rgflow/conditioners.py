@@ -355,15 +355,39 @@ class WindowNetwork(nn.Module):
         x = x.to(self.precision.networks or x.dtype)
         place = not torch.is_grad_enabled()  # what is in place needs less memory, and time
         h = F.silu(linear(self.first, x), inplace=place)
-        for block in self.blocks:
-            new = F.silu(linear(cast(nn.Linear, block), h), inplace=place)
+        for number in range(len(self.blocks)):
+            new = F.silu(self._block(number, h), inplace=place)
             h = h.add_(new) if place else h + new
         return linear(self.last, h)
+
+    def _block(self, number: int, h: Tensor) -> Tensor:
+        return linear(cast(nn.Linear, self.blocks[number]), h)
 
     def hidden_matrices(self) -> list[Tensor]:
         """As for `Bijector.hidden_matrices`."""
         layers = [self.first, *cast(Iterable[nn.Linear], self.blocks)]
         return [layer.weight for layer in layers]
+
+
+class ExchangeableNetwork(WindowNetwork):
+    """The same for each of several things that are alike, [..., q, numbers]. Blocks also see the
+    mean over all, so what is exchanged before is exchanged after it (Zaheer et al. 2017,
+    arXiv:1703.06114)."""
+
+    def __init__(self, seen: int, hidden: int, blocks: int, params: int) -> None:
+        super().__init__(seen, hidden, blocks, params)
+        means = [nn.Linear(hidden, hidden, bias=False) for _ in range(blocks)]
+        self.means = nn.ModuleList(means)
+        for layer in means:
+            nn.init.normal_(layer.weight, std=hidden**-0.5)
+
+    def _block(self, number: int, h: Tensor) -> Tensor:
+        weight = cast(nn.Linear, self.means[number]).weight.to(h.dtype)
+        return super()._block(number, h) + F.linear(h.mean(-2, keepdim=True), weight)
+
+    def hidden_matrices(self) -> list[Tensor]:
+        means = (layer.weight for layer in cast(Iterable[nn.Linear], self.means))
+        return [*super().hidden_matrices(), *means]
 
 
 CONDITIONERS: dict[str, type[Conditioner]] = {

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from rgflow.actions import Spins
 from rgflow.bijectors.base import Bijector, Context, Domain, Mapped, MapSpec
-from rgflow.conditioners import WindowNetwork
+from rgflow.conditioners import ExchangeableNetwork, WindowNetwork
 from rgflow.config import StateMap
 from rgflow.kinds import made_from
 
@@ -153,9 +153,8 @@ class SiteStates(Stretched):
     """The state of one site, by a linear function of the states around it and a network.
 
     With `symmetry`, the probabilities have the symmetry of the energy: cells whose states are all
-    changed in the same way have their probabilities changed so. For this, the network sees what is
-    around as it would look if frequent states came first (permutation), or if large states
-    outweighed small ones (reversal), and what it says is changed back.
+    changed in the same way have their probabilities changed so. For permutations, the network is
+    the same for every state; for the reversal, logits are means over both orders.
 
     Args:
         spec: Of the cells, which write one site.
@@ -185,45 +184,33 @@ class SiteStates(Stretched):
     ) -> None:
         super().__init__(spec, len(spins))
         self.symmetry = symmetry
-        seen = spec.context * (self.states - 1) + spec.embedding
-        self.network = WindowNetwork(max(seen, 1), hidden, blocks, self.states)
-        self.linear = nn.Linear(max(seen, 1), self.states, bias=False)
+        alike = symmetry == "permutation"
+        seen = spec.context * (1 if alike else self.states - 1) + spec.embedding
+        network, given = (ExchangeableNetwork, 1) if alike else (WindowNetwork, self.states)
+        self.network = network(max(seen, 1), hidden, blocks, given)
+        self.linear = nn.Linear(max(seen, 1), given, bias=False)
         nn.init.zeros_(self.linear.weight)
 
     def hidden_matrices(self) -> Iterable[Tensor]:
         return self.network.hidden_matrices()
 
     def logits(self, around: Tensor, embedding: Tensor) -> Tensor:
-        q, sites = around.shape[1:]
-        if self.symmetry == "none" or not sites:
-            found = self._seen(around, embedding)
-            return found if self.symmetry == "none" else self._even(found)
-        # How often each state is there; among equals, that which comes first counts.
-        order = torch.arange(sites, 0, -1, device=around.device)
-        often = around.sum(2) * (sites + 1) + (around * order).amax(2)
         if self.symmetry == "permutation":
-            often, state = often.sort(1, descending=True)
-            seen = around.gather(1, state[..., None].expand_as(around))
-            found, absent = self._seen(seen, embedding), often == 0
-            even = (found * absent).sum(1, keepdim=True) / absent.sum(1, keepdim=True).clamp(min=1)
-            found = torch.where(absent, even, found)
-            return torch.empty_like(found).scatter(1, state, found)
-        tilt = (often * (2 * torch.arange(q, device=around.device) - q + 1)).sum(1, keepdim=True)
-        found = self._seen(torch.where(tilt[..., None] < 0, around.flip(1), around), embedding)
-        found = torch.where(tilt < 0, found.flip(1), found)
-        return torch.where(tilt == 0, self._even(found), found)
-
-    def _even(self, logits: Tensor) -> Tensor:
-        """The same where nothing known tells states apart that the symmetry exchanges."""
-        if self.symmetry == "permutation":
-            return 0 * logits
-        return (logits + logits.flip(1)) / 2
+            if not around.shape[2]:
+                return around.new_zeros(around.shape[:2])
+            each = embedding[:, None].expand(-1, self.states, -1)
+            return self._given(torch.cat((2 * around - 1, each), 2))[..., 0]
+        found = self._seen(around, embedding)
+        if self.symmetry == "reversal":
+            found = (found + self._seen(around.flip(1), embedding).flip(1)) / 2
+        return found
 
     def _seen(self, around: Tensor, embedding: Tensor) -> Tensor:
         """Logits given the context [R, q, S]; the first state is what no other is."""
         seen = torch.cat(((2 * around[:, 1:] - 1).flatten(1), embedding), 1)
-        if not seen.shape[1]:
-            seen = around.new_ones(len(around), 1)
+        return self._given(seen if seen.shape[1] else around.new_ones(len(around), 1))
+
+    def _given(self, seen: Tensor) -> Tensor:
         return self.network(seen).to(seen.dtype) + self.linear(seen)
 
 

@@ -235,8 +235,8 @@ class StateMap(Networks, kind="state"):
     spins: Annotated[tuple[float, ...], Len(2, MAX_STATES)] = (-1.0, 1.0)
     """The values that a site may have, in order."""
     symmetry: Literal["none", "permutation", "reversal"] = "none"
-    """Symmetry of the probabilities: under every permutation of the states, or of up to three
-    states in reverse order."""
+    """Symmetry of the probabilities: under every permutation of the states, or where their order
+    is reversed."""
 
     @property
     def states(self) -> tuple[float, ...]:
@@ -245,11 +245,6 @@ class StateMap(Networks, kind="state"):
     def __post_init__(self) -> None:
         if any(a >= b for a, b in pairwise(self.spins)):
             raise ValueError(f"Expected states in order, each once; got {short(self.spins)}.")
-        if self.symmetry == "reversal" and len(self.spins) > 3:
-            raise ValueError(
-                f"Expected at most three states for the symmetry reversal; got {len(self.spins)}: "
-                f"set symmetry to none."
-            )
 
 
 @config
