@@ -23,12 +23,14 @@ from rgflow.objectives import Objective
 
 
 def observables(subject: MeasuredFlow, *, samples: int = 20_000, reference: int = 20_000) -> Found:
-    """ln Z, ESS, acceptance and observables by samples of the flow, beside HMC or clusters.
+    """ln Z, ESS, acceptance and observables by samples of the flow, beside HMC or clusters, both of
+    the seed of its training, so that those of several seeds are independent.
 
     Raises:
         ValueError: If the flow hasn't learned an action.
     """
-    found = measure(subject.flow, _objective(subject), samples=samples, reference=reference)
+    objective, seed = _objective(subject), subject.config.seed
+    found = measure(subject.flow, objective, samples=samples, reference=reference, seed=seed)
     numbers = plain(found)
     numbers |= derived(numbers)
     picture = overview(found, subject.flow)
