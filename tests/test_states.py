@@ -9,6 +9,7 @@ from itertools import permutations, product
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from flows import randomise
 from reproducing.couplings import _of_every_second, decimated, migdal_kadanoff, unlikeness
@@ -674,3 +675,18 @@ def test_an_action_that_reaches_farther_is_refused():
 
     with pytest.raises(ValueError, match="four neighbours alone"):
         Windows(exact=Far())
+
+
+def test_commands_show_fields_of_spins(tmp_path):
+    torch.manual_seed(0)
+    changes = {"map": {"hidden": 8}, "height": 8, "width": 8, "shared": True, "shared_from": 1}
+    config = preset("ising-16").changed({"model": {**changes, "geometry": {"period": 2}}}).model
+    flow = RGFlow(config)
+    randomise(flow)
+    flow.save_pretrained(tmp_path / "model")
+    for command in ("fields", "levels", "traverse"):
+        out = tmp_path / command
+        assert main([command, str(tmp_path / "model"), "--out", str(out)]) == 0
+        pictures = list(out.glob("*.png"))
+        assert pictures
+        assert all(np.ptp(np.asarray(Image.open(path).convert("L"))) > 99 for path in pictures)
