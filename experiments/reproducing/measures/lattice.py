@@ -15,7 +15,7 @@ from rgflow.actions import Ising
 from rgflow.analysis.couplings import couplings
 from rgflow.analysis.measurement import measure
 from rgflow.analysis.multilevel import FIELDS_AT_ONCE
-from rgflow.field_theory import Estimate, accepted, effective_sample_size, tau_int
+from rgflow.field_theory import Estimate, accepted, effective_sample_size, ising, tau_int
 from rgflow.figures.field_theory import overview
 from rgflow.files import plain
 from rgflow.model import RGFlow
@@ -33,6 +33,8 @@ def observables(subject: MeasuredFlow, *, samples: int = 20_000, reference: int 
     found = measure(subject.flow, objective, samples=samples, reference=reference, seed=seed)
     numbers = plain(found)
     numbers |= derived(numbers)
+    if isinstance(action := objective.density, Ising):
+        numbers["kaufman"] = of_kaufman(action, subject.flow.image_shape[1], numbers["reweighted"])
     picture = overview(found, subject.flow)
     return Found(numbers=numbers, pictures={"overview": Picture(picture, CAPTION)})
 
@@ -148,6 +150,16 @@ CAPTION = (
     "Fields of the flow from coarse to fine; the two-point function, the magnetisation and the "
     "weights."
 )
+
+
+def of_kaufman(action: Ising, length: int, found: dict[str, Any]) -> dict[str, float]:
+    """By how many errors estimates are off Kaufman's energy and specific heat."""
+    exact = ising(length, action.temperature)
+    values = {"energy": exact.energy, "specific_heat": exact.heat_capacity}
+    return {
+        name: (found[name]["value"] - value / length**2) / found[name]["error"]
+        for name, value in values.items()
+    }
 
 
 def derived(numbers: dict[str, Any]) -> dict[str, Any]:
