@@ -67,7 +67,7 @@ def test_sessions_at_once(tmp_path):
     own = ModelStore("msds1-best").open("msds1-best")
     seeds = [100 + 7 * k for k in range(count)]
     latencies = []
-    with serving(tmp_path) as address, chromium() as browser:
+    with serving(tmp_path, "msds1-best") as address, chromium() as browser:
         people = [Visitor(browser, address) for _ in range(count)]
         assert health(address)["sessions"] == count
 
