@@ -87,7 +87,7 @@ def test_sessions_at_once(tmp_path):
         for seed, me in zip(seeds, people, strict=True):
             me.reads("#status", "repaired")
             me.panel("Sample")
-            assert me.text("#samples").strip() == f"sample {seed}"
+            assert me.text("#samples").strip().endswith(f"sample {seed}")  # after the time it took
             me.content()
         assert len({me.pixels for me in people}) == count
         for me in people:
