@@ -38,6 +38,7 @@ OPEN: dict[str, Any] = {
     "width": 16,
 }
 AVERAGES = OPEN | {"geometry": OPEN["geometry"] | {"kind": "block-spins"}}
+PHASES = OPEN | {"geometry": OPEN["geometry"] | {"period": 4, "shared_phases": True}}
 LEVELS = OPEN | {"level_embedding": 3}
 """Maps know their level."""
 
@@ -133,6 +134,43 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "shared": True,
         "height": 16,
         "width": 8,
+        "position_embedding": 2,
+    },
+    "window-phases": {
+        "map": "window",
+        "pixels": "uniform",
+        "geometry": {"kind": "windows", "period": (4, 2), "reach": 3, "shared_phases": True},
+        "channels": 2,
+        "height": 8,
+        "width": 16,
+    },
+    "window-phases-open": {
+        "map": "window",
+        "pixels": "uniform",
+        "geometry": {
+            "kind": "windows",
+            "period": 4,
+            "reach": 2,
+            "boundary": "open",
+            "shared_phases": True,
+            "inside": (15, 7),
+        },
+        "channels": 1,
+        "height": 16,
+        "width": 8,
+        "shared": True,
+    },
+    "window-phases-averages": {
+        "map": "window",
+        "pixels": "uniform",
+        "geometry": {
+            "kind": "block-spins",
+            "period": 4,
+            "reach": 2,
+            "coarse_reach": 2,
+            "shared_phases": True,
+        },
+        "channels": 1,
         "position_embedding": 2,
     },
     "window-positions": {

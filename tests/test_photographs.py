@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from scipy.ndimage import binary_dilation
 
-from flows import AVERAGES, LEVELS, OPEN, by_day, random_flow
+from flows import AVERAGES, LEVELS, OPEN, PHASES, by_day, random_flow
 from pictures import written
 from rgflow import load_flow, photographs
 from rgflow.bijectors import cellwise
@@ -33,7 +33,7 @@ from rgflow.photographs.restoring import Around, completions, grained, restore
 from rgflow.repair.biharmonic import biharmonic
 
 every = pytest.mark.parametrize(
-    "options", [OPEN, AVERAGES, LEVELS], ids=["plain", "averages", "levels"]
+    "options", [OPEN, AVERAGES, LEVELS, PHASES], ids=["plain", "averages", "levels", "phases"]
 )
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from flows import OPTIONS, random_flow
+from flows import OPTIONS, PHASES, random_flow
 from rgflow import Blocks, BlockSpins, FlowConfig, RGFlow, UniformPixels, WindowMap, Windows
 from rgflow.bijectors.base import Context
 from rgflow.bijectors.window import MIN_SPREAD_LEVELS
@@ -27,7 +27,11 @@ OPEN = {
 }
 
 AVERAGES = OPEN["geometry"] | {"kind": "block-spins"}
-both = pytest.mark.parametrize("geometry", [OPEN["geometry"], AVERAGES], ids=["sites", "averages"])
+both = pytest.mark.parametrize(
+    "geometry",
+    [OPEN["geometry"], AVERAGES, PHASES["geometry"]],
+    ids=["sites", "averages", "phases"],
+)
 
 
 def noise(*shape):

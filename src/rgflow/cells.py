@@ -66,6 +66,7 @@ class Cells:
         shape: Rows and columns of cells, where they have such; their number otherwise.
         extent: Rows and columns of the grid that there are, where cells don't wrap around: whatever
             cells read beyond these is missing too. None: all.
+        unknown: Which of `reads` are missing everywhere, as they aren't generated yet. None: none.
 
     Example:
         >>> pairs = Cells("pairs", 0, (2, 4), np.array([(0, 0), (0, 2)]), [(0, 0), (1, 0)], 1)
@@ -98,9 +99,11 @@ class Cells:
         groups: int = 1,
         shape: tuple[int, ...] | None = None,
         extent: tuple[int, int] | None = None,
+        unknown: Sequence[bool] | None = None,
     ) -> None:
         self.name, self.level, self.grid, self.periodic = name, level, grid, periodic
         self.reads, self.written, self.groups = tuple(reads), written, groups
+        self.unknown = tuple(unknown or ())
         self.period = period or grid
         self.shape = shape or (len(origins),)
         self.extent = extent or grid
@@ -117,6 +120,11 @@ class Cells:
     def origins(self) -> Ids:
         """Where the cells are, [n, 2]."""
         return self._origins
+
+    @property
+    def misses(self) -> bool:
+        """Whether anything that cells read may be missing."""
+        return not self.periodic or bool(self.unknown)
 
     @cached_property
     def table(self) -> Ids:
@@ -154,7 +162,9 @@ class Cells:
         at = origins[:, None] + self._offsets
         inside = ((at >= 0) & (at < np.array(self.extent))).all(2)
         i, j = np.moveaxis(at % np.array(self.grid), 2, 0)
-        return np.where(inside | self.periodic, i * self.grid[1] + j, -1)
+        found = np.where(inside | self.periodic, i * self.grid[1] + j, -1)
+        found[:, list(np.flatnonzero(self.unknown))] = -1
+        return found
 
     @cached_property
     def _numbers(self) -> Ids:
@@ -176,7 +186,9 @@ class Cells:
         """The numbers of the cells that read each of these sites [k, 2], [k, R]; −1: none."""
         there: Mask = np.all(sites < np.array(self.extent), axis=1)
         found = self._cells_at((sites[:, None] - self._offsets).reshape(-1, 2))
-        return np.where(there[:, None], found.reshape(len(sites), len(self.reads)), -1)
+        found = np.where(there[:, None], found.reshape(len(sites), len(self.reads)), -1)
+        found[:, list(np.flatnonzero(self.unknown))] = -1
+        return found
 
     def readers(self, sites: Ids) -> tuple[Ids, Ids]:
         """The numbers of all cells that read one of these sites [k, 2], each once, in order; and of
@@ -238,6 +250,7 @@ class Sublattice(Cells):
         periodic: bool = True,
         groups: int = 1,
         extent: tuple[int, int] | None = None,
+        unknown: Sequence[bool] | None = None,
         square: Square | None = None,
     ) -> None:
         self.start, self.step, self.square = start, step, square
@@ -245,6 +258,7 @@ class Sublattice(Cells):
         super().__init__(
             name, level, grid, none, reads, written,
             periodic=periodic, period=period, groups=groups, shape=shape, extent=extent,
+            unknown=unknown,
         )  # fmt: skip
 
     @property
@@ -287,7 +301,7 @@ class Sublattice(Cells):
                 Sublattice(
                     self.name, self.level, grid, (top - low, self.start[1]), self.step,
                     (count, columns), self.reads, self.written, periodic=False,
-                    groups=self.groups, extent=(high - low, self.extent[1]),
+                    groups=self.groups, extent=(high - low, self.extent[1]), unknown=self.unknown,
                 ),
             )  # fmt: skip
 
@@ -348,7 +362,7 @@ class Geometry(Kind, family="geometry"):
 
     @property
     def least_layers(self) -> int:
-        """How many layers a level has at least."""
+        """How many layers with maps of their own a level has at least."""
         return 1
 
     @property

@@ -257,7 +257,7 @@ class Cone:
             Permutation(gather, self.device),
             torch.cat((values, values.new_zeros(1))),
             on_device(context),
-            None if layer.cells.periodic else on_device(~there[:, :: self.shape[1]]),
+            on_device(~there[:, :: self.shape[1]]) if layer.cells.misses else None,
         )
         return touched, out
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -72,7 +73,7 @@ def spec_of(cells: Cells, channels: int, top: bool = True, embedding: int = 0) -
         level=cells.level,
         top=top,
         context=channels * context,
-        flags=0 if cells.periodic else context,
+        flags=context if cells.misses else 0,
         embedding=embedding,
         square=cells.square,
     )
@@ -188,7 +189,7 @@ class Cellwise(Bijector):
         flat = x.flatten(2)
         written = flat[:, :, table[:, :w]].unflatten(3, (groups, -1)).permute(0, 2, 3, 1, 4)
         flat = flat.transpose(1, 2)
-        if not self.cells.periodic:  # −1 is the last, which is 0
+        if self.cells.misses:  # −1 is the last, which is 0
             flat = torch.cat((flat, flat.new_zeros(len(flat), 1, self.channels)), 1)
         rest = flat[:, table[:, w:]]  # [N, n, S, C]
         rows = len(x) * len(self.cells)
@@ -306,6 +307,8 @@ def _sliced(x: Tensor, cells: Sublattice) -> tuple[Tensor, Tensor]:
     x = x.transpose(0, 1)
     written = _slices(x, cells, cells.reads[:w]).view(cells.groups, -1, channels, rows)
     rest = _slices(x, cells, cells.reads[w:])
+    if cells.unknown:
+        rest[[place for place, one in enumerate(cells.unknown[w:]) if one]] = 0
     return written.permute(3, 0, 2, 1).reshape(rows, -1), rest.view(-1, rows).T
 
 
@@ -346,13 +349,14 @@ def _slices(x: Tensor, cells: Sublattice, offsets: Sequence[Offset]) -> Tensor:
 
 def _missing(cells: Cells, x: Tensor) -> Tensor | None:
     """Which sites of the cells' contexts are missing, [N·n, S]; None: never any."""
-    if cells.periodic:
+    if not cells.misses:
         return None
     if not isinstance(cells, Sublattice):
         table = torch.from_numpy(cells.table[:, cells.written :] < 0).to(x.device)
         return table.repeat(len(x), 1)
-    where = (cells.grid, cells.extent, cells.start, cells.step, cells.shape)
-    missing = _missing_around(*where, cells.reads[cells.written :], x.device)
+    where = (cells.grid, cells.extent, cells.start, cells.step, cells.shape, cells.periodic)
+    offsets, unknown = cells.reads[cells.written :], cells.unknown[cells.written :]
+    missing = _missing_around(*where, offsets, unknown, x.device)
     return missing.repeat(1, len(x)).T if len(x) > 1 else missing.T
 
 
@@ -363,11 +367,17 @@ def _missing_around(
     start: Offset,
     step: int,
     shape: Offset,
+    periodic: bool,
     offsets: tuple[Offset, ...],
+    unknown: tuple[bool, ...],
     device: torch.device,
 ) -> Tensor:
     """The same of one image, [S, n], from what says where cells are; kept, as most bands are
     alike, and so are the images of all training steps."""
-    cells = Sublattice("", 0, grid, start, step, shape, offsets, 0, periodic=False, extent=extent)
+    cells = Sublattice(
+        "", 0, grid, start, step, shape, offsets, 0, periodic=periodic, extent=extent
+    )
     there = torch.ones(grid, dtype=torch.bool, device=device)
-    return ~_slices(there, cells, offsets).flatten(1)
+    missing = ~_slices(there, cells, offsets).flatten(1)
+    missing[list(np.flatnonzero(unknown))] = True
+    return missing

@@ -50,31 +50,32 @@ class BlockSpins(Windows, kind="block-spins"):
 
     def in_words(self) -> str:
         size = 2 * self.reach + 1
-        return f"block spins, windows of {size}² sites in {self.least_layers} phases a level"
+        return f"block spins, windows of {size}² sites in {self._phases_in_words()} a level"
 
     def layers(self, level: int, grid: tuple[int, int], top: bool) -> Sequence[Cells]:
         """The averages, then one layer per phase; at the top, windows of period 2."""
         if top:
-            kind = Windows(period=2, reach=self.reach, boundary=self.boundary, inside=self.inside)
+            kind = Windows(
+                period=self._period(level) if self.shared_phases else 2, reach=self.reach,
+                boundary=self.boundary, inside=self.inside, shared_phases=self.shared_phases,
+            )  # fmt: skip
             return kind.layers(level, grid, top=True)
-        p, near = self._period(level), range(-self.reach, self.reach + 1)
+        p = self._period(level)
         next_to = range(-min(self.reach, 2), min(self.reach, 2) + 1)
         pixels = [(i, j) for i in next_to for j in next_to if i % 2 or j % 2]
-        made = [self._layer("average", level, grid, (0, 0), 2, pixels, _square((0, 0), pixels))]
+        square = _square((0, 0), pixels)
+        made = [self._layer("average", level, grid, (0, 0), 2, pixels, square=square)]
         far = range(-self.coarse_reach, self.coarse_reach + 1)
         gone: set[Offset] = set()
         for k, (y, x) in enumerate(phases(p)):
             gone.add((y, x))
             averages = [(i, j) for i in far for j in far if not ((y + i) % 2 or (x + j) % 2)]
-            known = [
-                (i, j)
-                for i in near
-                for j in near
-                if ((y + i) % 2 or (x + j) % 2) and ((y + i) % p, (x + j) % p) not in gone
-            ]
-            around = averages + known
-            square = _square((y % 2, x % 2), around)
-            made.append(self._layer(f"pixel {k}", level, grid, (y, x), p, around, square))
+            pairs = zip(*self._around((y, x), p, gone), strict=True)
+            found = [((i, j), no) for (i, j), no in pairs if (y + i) % 2 or (x + j) % 2]
+            around = averages + [site for site, _ in found]
+            unknown = [False] * len(averages) + [no for _, no in found]
+            square, name = _square((y % 2, x % 2), around), f"pixel {self._number(k, p)}"
+            made.append(self._layer(name, level, grid, (y, x), p, around, unknown, square))
         return made
 
 

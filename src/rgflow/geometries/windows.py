@@ -38,6 +38,9 @@ class Windows(Geometry, kind="windows"):
         exact: An action whose sites know their four neighbours alone. That half of the finest
             level's sites which has an odd sum of row and column is then drawn last, exactly, by a
             map without parameters (`rgflow.bijectors.conditional`); phases are those of the rest.
+        shared_phases: Whether the phases of one sublattice (odd rows, odd columns, both, neither)
+            share their maps, which then see which sites of a window are known. So large periods,
+            where sites are generated nearly one by one, need no more weights than a period of 2.
 
     Raises:
         ValueError: If a value isn't one of these, or the action reaches farther.
@@ -46,6 +49,12 @@ class Windows(Geometry, kind="windows"):
         >>> layers = Windows(reach=1).layers(0, (8, 8), top=False)
         >>> [(len(layer), len(layer.reads) - layer.written) for layer in layers]
         [(16, 8), (16, 4), (16, 4)]
+
+        With shared maps, 12 phases have three of them, and see which sites of a window are known:
+
+        >>> layers = Windows(period=4, shared_phases=True).layers(0, (8, 8), top=False)
+        >>> len(layers), sorted({layer.name for layer in layers}), sum(layers[1].unknown)
+        (12, ['layer 0', 'layer 1', 'layer 2'], 4)
     """
 
     any_size: ClassVar[bool] = True
@@ -56,6 +65,7 @@ class Windows(Geometry, kind="windows"):
     boundary: Boundary = "periodic"
     inside: tuple[Positive, Positive] | None = None
     exact: Action | None = None
+    shared_phases: bool = False
 
     def __post_init__(self) -> None:
         if self.exact is not None and not self.exact.near:
@@ -75,7 +85,11 @@ class Windows(Geometry, kind="windows"):
     def in_words(self) -> str:
         exact = ", the last half exactly" if self.exact is not None else ""
         size = 2 * self.reach + 1
-        return f"windows of {size}² sites in {self.least_layers} phases a level{exact}"
+        return f"windows of {size}² sites in {self._phases_in_words()} a level{exact}"
+
+    def _phases_in_words(self) -> str:
+        counts = ", ".join(str(len(phases(p))) for p in self.periods)
+        return f"{counts} phases" + " of 3 maps" * self.shared_phases
 
     @property
     def periodic(self) -> bool:
@@ -100,7 +114,8 @@ class Windows(Geometry, kind="windows"):
 
     @property
     def least_layers(self) -> int:
-        return len(phases(self.periods[0]))
+        count = len(phases(self.periods[0]))
+        return self._number(count, self.periods[0])
 
     @property
     def least_levels(self) -> int:
@@ -123,7 +138,6 @@ class Windows(Geometry, kind="windows"):
         shifts = list(phases(p))
         every = [(y, x) for y in range(p) for x in range(p)]
         shifts += [at for at in every if top and at not in shifts]
-        near = range(-self.reach, self.reach + 1)
         gone: set[Offset] = set()
         made = []
         if self.exact is not None and not level:
@@ -135,9 +149,37 @@ class Windows(Geometry, kind="windows"):
             if (y, x) in gone:
                 continue
             gone.add((y, x))
-            around = [(i, j) for i in near for j in near if ((y + i) % p, (x + j) % p) not in gone]
-            made.append(self._layer(f"layer {k}", level, grid, (y, x), p, around))
+            around, unknown = self._around((y, x), p, gone)
+            name = f"layer {self._number(k, p)}"
+            made.append(self._layer(name, level, grid, (y, x), p, around, unknown))
         return made
+
+    def _number(self, k: int, period: int) -> int:
+        """The number in the name of the k-th phase: that of its sublattice, where these share."""
+        return k // (period // 2) ** 2 if self._shares(period) else k
+
+    def _shares(self, period: int) -> bool:
+        return self.shared_phases and period > 2 and period % 2 == 0
+
+    def _around(
+        self, at: Offset, period: int, gone: set[Offset]
+    ) -> tuple[list[Offset], list[bool]]:
+        """The offsets of what the cells of a phase read, and which of these aren't known.
+
+        Args:
+            at: The shift of the phase.
+            period: p.
+            gone: Shifts of the phases that aren't known, this one included.
+        """
+        near = range(-self.reach, self.reach + 1)
+        around, unknown = [], []
+        for offset in ((i, j) for i in near for j in near if i or j):
+            there = (at[0] + offset[0]) % period, (at[1] + offset[1]) % period
+            alike = there != at and not offset[0] % 2 and not offset[1] % 2
+            if there not in gone or (alike and self._shares(period)):
+                around.append(offset)
+                unknown.append(there in gone)
+        return around, unknown
 
     def _layer(
         self,
@@ -147,6 +189,7 @@ class Windows(Geometry, kind="windows"):
         start: Offset,
         step: int,
         around: Sequence[Offset],
+        unknown: Sequence[bool] = (),
         square: Square | None = None,
     ) -> Sublattice:
         """Cells that write one site each, and read those around it."""
@@ -158,6 +201,7 @@ class Windows(Geometry, kind="windows"):
         return Sublattice(
             name, level, grid, start, step, (rows, columns), ((0, 0), *around), 1,
             periodic=self.periodic, extent=extent, square=square,
+            unknown=(False, *unknown) if self._shares(step) else None,
         )  # fmt: skip
 
 

@@ -63,8 +63,11 @@ class Surroundings:
         ]  # [1+S, k, .]
         values = found[1:, :, :channels].permute(0, 2, 1).to(layer.code)
         rows = values.reshape(channels * (len(offsets) - 1), len(sites)).T  # last in memory
-        missing = found[1:, :, channels].bool().T
-        return found[0, :, :channels], Context(rows, layer.coded(rows), missing)
+        missing = found[1:, :, channels].bool()
+        if layer.cells.unknown:
+            missing |= torch.tensor(layer.cells.unknown[1:], device=missing.device)[:, None]
+            rows = rows.where(~missing.T.repeat_interleave(channels, 1), 0)
+        return found[0, :, :channels], Context(rows, layer.coded(rows), missing.T)
 
 
 class Grids:

@@ -194,7 +194,7 @@ class WindowCells:
         now = here[..., None].repeat(1, 1, 1, m)
         now[self._sites, :, self._cells] = particles.values[self._place].to(dtype)
         outside = None
-        if not self._layer.cells.periodic:
+        if self._layer.cells.misses:
             now.masked_fill_(self._outside[:, None, :, None], 0)
             outside = self._outside[1:, :, None].expand(-1, -1, m).flatten(1).T
         values = now[0].permute(1, 2, 0).reshape(-1, c)  # [B·M, C]
