@@ -307,7 +307,9 @@ def resolved(flow: Flow, change: Change | None, space: Space | None) -> tuple[Ch
         whole = any(bijector.staircase for bijector in flow.maps())
         change = "redraw" if whole else "derivative"
     check_name("change", change, get_args(Change))
-    return change, space or ("flow" if change == "derivative" else "pixels")
+    if space is None:  # fields without pixels have one space alone
+        space = "flow" if change == "derivative" or flow.pixels is None else "pixels"
+    return change, space
 
 
 def replacements(
