@@ -17,8 +17,8 @@ verdicts                   what probes of each level find, and whether the paper
 `budgets` limits a table to some of the budgets, `unit` is the unit of its numbers, `over` what
 differences are averaged over if not seeds, `how` replaces the sentence about that. With `once`,
 claims that are averaged over the same have that below them. A column with
-`error: false` leaves its errors out, and one with `largest: true` has the value that is
-farthest from 0 in place of the mean; `factors` gives those of the probes other names.
+`error: false` leaves its errors out, and one with `largest: true` has the largest
+absolute value in place of the mean; `factors` gives those of the probes other names.
 
 `pictures` are files of the experiment, charts of a table, or learning curves; the first one opens
 the page. A chart with `against` has sizes on its axis, by which the table's rows are named.
@@ -185,7 +185,7 @@ class Results:
         """The number of a row; none if it isn't there yet."""
         values = self._of_files(path, row) if "files" in row else self.values(path, row)
         if row.get("largest") and values:
-            return Number(max((one for one, _ in values.values()), key=abs), math.nan, 1)
+            return Number(max(abs(one) for one, _ in values.values()), math.nan, 1)
         number = _mean(values)
         if number is None or number.count == 1:
             return number
