@@ -27,8 +27,12 @@ WINDOWS = {
     "shared": True,
     "level_embedding": 2,
 }
-OWN = WINDOWS | {"geometry": "windows", "shared": False, "level_embedding": 0}
-"""With weights of their own at every level."""
+OWN = WINDOWS | {
+    "geometry": {"kind": "windows", "period": 4, "shared_phases": True},
+    "shared": False,
+    "level_embedding": 0,
+}
+"""With weights of their own at every level, alike for several phases."""
 
 
 def dark_flow(kind=KIND, channels=1, **options):
