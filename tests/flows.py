@@ -139,7 +139,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "window-phases": {
         "map": "window",
         "pixels": "uniform",
-        "geometry": {"kind": "windows", "period": (4, 2), "reach": 3, "shared_phases": True},
+        "geometry": {"kind": "windows", "period": (4, 2), "reach": (3, 2), "shared_phases": True},
         "channels": 2,
         "height": 8,
         "width": 16,

@@ -236,7 +236,7 @@ def test_every_preset_is_in_the_table():
             networks, geometry = getattr(map_, "conditioner", None), model.geometry
             if isinstance(geometry, Windows):
                 networks = f"{geometry.least_layers} per level"
-                cells = f"windows of {2 * geometry.reach + 1}"
+                cells = f"windows of {2 * geometry.reaches[0] + 1}"
             else:
                 cells = sizes_in_words(geometry.m)
             if networks is None:

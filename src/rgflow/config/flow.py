@@ -151,6 +151,13 @@ got 'bins'.
                         f"Expected the same {name} at all levels, as weights are shared; got "
                         f"{short(value)}: use {name}={value[0]}, or shared=False."
                     )
+            for name in ("period", "reach"):
+                value = getattr(self.geometry, name, 0)
+                if isinstance(value, tuple) and len(set(value[self.shared_from :])) > 1:
+                    raise ValueError(
+                        f"Expected the same {name} from level {self.shared_from} on, as weights "
+                        f"are shared; got {short(value)}: use {name}={value[-1]}, or shared=False."
+                    )
         levels = self.levels or min(self.height, self.width).bit_length()
         depth = self.map.depth
         deep = sum(depth) if isinstance(depth, tuple) else depth * levels

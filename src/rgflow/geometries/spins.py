@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from typing import Annotated, ClassVar
 
-from annotated_types import Ge, Le
+from annotated_types import Ge, Le, Len
 
 from rgflow.cells import Cells, Offset, Square
-from rgflow.checks import MAX_SIZE
+from rgflow.checks import MAX_LEVELS, MAX_SIZE
 from rgflow.geometries.windows import Windows, phases
-from rgflow.kinds import config
+from rgflow.kinds import FROM_LEVEL, config
+
+Reach = Annotated[int, Ge(1), Le(MAX_SIZE)]
 
 
 @config
@@ -39,7 +41,7 @@ class BlockSpins(Windows, kind="block-spins"):
     averages: ClassVar[bool] = True
 
     coarse_reach: Annotated[int, Ge(1), Le(MAX_SIZE)] = 5
-    reach: Annotated[int, Ge(1), Le(MAX_SIZE)] = 3
+    reach: Annotated[Reach | Annotated[tuple[Reach, ...], Len(1, MAX_LEVELS)], FROM_LEVEL] = 3
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -49,19 +51,19 @@ class BlockSpins(Windows, kind="block-spins"):
             )
 
     def in_words(self) -> str:
-        size = 2 * self.reach + 1
-        return f"block spins, windows of {size}² sites in {self._phases_in_words()} a level"
+        sizes = self._sizes_in_words()
+        return f"block spins, windows of {sizes} sites in {self._phases_in_words()} a level"
 
     def layers(self, level: int, grid: tuple[int, int], top: bool) -> Sequence[Cells]:
         """The averages, then one layer per phase; at the top, windows of period 2."""
         if top:
             kind = Windows(
-                period=self._period(level) if self.shared_phases else 2, reach=self.reach,
+                period=self._period(level) if self.shared_phases else 2, reach=self._reach(level),
                 boundary=self.boundary, inside=self.inside, shared_phases=self.shared_phases,
             )  # fmt: skip
             return kind.layers(level, grid, top=True)
         p = self._period(level)
-        next_to = range(-min(self.reach, 2), min(self.reach, 2) + 1)
+        next_to = range(-min(self._reach(level), 2), min(self._reach(level), 2) + 1)
         pixels = [(i, j) for i in next_to for j in next_to if i % 2 or j % 2]
         square = _square((0, 0), pixels)
         made = [self._layer("average", level, grid, (0, 0), 2, pixels, square=square)]
@@ -70,7 +72,7 @@ class BlockSpins(Windows, kind="block-spins"):
         for k, (y, x) in enumerate(phases(p)):
             gone.add((y, x))
             averages = [(i, j) for i in far for j in far if not ((y + i) % 2 or (x + j) % 2)]
-            pairs = zip(*self._around((y, x), p, gone), strict=True)
+            pairs = zip(*self._around(level, (y, x), gone), strict=True)
             found = [((i, j), no) for (i, j), no in pairs if (y + i) % 2 or (x + j) % 2]
             around = averages + [site for site, _ in found]
             unknown = [False] * len(averages) + [no for _, no in found]

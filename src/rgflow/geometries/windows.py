@@ -17,6 +17,7 @@ NEIGHBOURS = ((-1, 0), (1, 0), (0, 1), (0, -1))
 MAX_PERIOD = 32
 """Maximum period: finding the phases of larger ones takes minutes."""
 Period = Annotated[int, Ge(1), Le(MAX_PERIOD)]
+Reach = Annotated[int, Ge(0), Le(MAX_SIZE)]
 
 
 @config
@@ -28,9 +29,9 @@ class Windows(Geometry, kind="windows"):
         period: Distance p of neighbouring cells, both ways: one for all levels, or one for each,
             level 0 first, where the last holds for all further levels. A top level may have the
             edge of its grid, so that its sites are drawn one by one.
-        reach: How far around what a cell writes it reads, in sites of the grid: all sites but
-            those that this layer or an earlier one of the level writes. So when a layer is
-            inverted, all that it reads is known.
+        reach: How far around what a cell writes it reads, in sites of the grid, for all levels or
+            for each: all sites but those that this layer or an earlier one of the level writes. So
+            when a layer is inverted, all that it reads is known.
         boundary: `"periodic"`, or `"open"`: what a cell reads outside the grid is missing.
         inside: Rows and columns of images that there are, where the boundary is open; the rest,
             below and at the right, only makes a size that fits: it is never read, and stays as it
@@ -61,7 +62,7 @@ class Windows(Geometry, kind="windows"):
     usual: ClassVar[bool] = True
 
     period: Annotated[Period | Annotated[tuple[Period, ...], Len(1, MAX_LEVELS)], FROM_LEVEL] = 2
-    reach: Annotated[int, Ge(0), Le(MAX_SIZE)] = 2
+    reach: Annotated[Reach | Annotated[tuple[Reach, ...], Len(1, MAX_LEVELS)], FROM_LEVEL] = 2
     boundary: Boundary = "periodic"
     inside: tuple[Positive, Positive] | None = None
     exact: Action | None = None
@@ -84,8 +85,12 @@ class Windows(Geometry, kind="windows"):
 
     def in_words(self) -> str:
         exact = ", the last half exactly" if self.exact is not None else ""
-        size = 2 * self.reach + 1
-        return f"windows of {size}² sites in {self._phases_in_words()} a level{exact}"
+        return (
+            f"windows of {self._sizes_in_words()} sites in {self._phases_in_words()} a level{exact}"
+        )
+
+    def _sizes_in_words(self) -> str:
+        return ", ".join(f"{2 * reach + 1}²" for reach in self.reaches)
 
     def _phases_in_words(self) -> str:
         counts = ", ".join(str(len(phases(p))) for p in self.periods)
@@ -103,6 +108,14 @@ class Windows(Geometry, kind="windows"):
     def _period(self, level: int) -> int:
         return self.periods[min(level, len(self.periods) - 1)]
 
+    @property
+    def reaches(self) -> tuple[int, ...]:
+        """The same of `reach`."""
+        return self.reach if isinstance(self.reach, tuple) else (self.reach,)
+
+    def _reach(self, level: int) -> int:
+        return self.reaches[min(level, len(self.reaches) - 1)]
+
     def unit(self, level: int) -> int:
         """The period p; where the boundary is open, cells fit anywhere."""
         return self._period(level) if self.periodic else 1
@@ -119,7 +132,7 @@ class Windows(Geometry, kind="windows"):
 
     @property
     def least_levels(self) -> int:
-        return len(self.periods)
+        return max(len(self.periods), len(self.reaches))
 
     def fitted(self, size: Offset, levels: int | None) -> tuple[Geometry, Offset]:
         """Where the boundary is open, any size fits, with a grid that is a multiple of all steps of
@@ -149,7 +162,7 @@ class Windows(Geometry, kind="windows"):
             if (y, x) in gone:
                 continue
             gone.add((y, x))
-            around, unknown = self._around((y, x), p, gone)
+            around, unknown = self._around(level, (y, x), gone)
             name = f"layer {self._number(k, p)}"
             made.append(self._layer(name, level, grid, (y, x), p, around, unknown))
         return made
@@ -161,17 +174,16 @@ class Windows(Geometry, kind="windows"):
     def _shares(self, period: int) -> bool:
         return self.shared_phases and period > 2 and period % 2 == 0
 
-    def _around(
-        self, at: Offset, period: int, gone: set[Offset]
-    ) -> tuple[list[Offset], list[bool]]:
+    def _around(self, level: int, at: Offset, gone: set[Offset]) -> tuple[list[Offset], list[bool]]:
         """The offsets of what the cells of a phase read, and which of these aren't known.
 
         Args:
+            level: The level.
             at: The shift of the phase.
-            period: p.
             gone: Shifts of the phases that aren't known, this one included.
         """
-        near = range(-self.reach, self.reach + 1)
+        period, reach = self._period(level), self._reach(level)
+        near = range(-reach, reach + 1)
         around, unknown = [], []
         for offset in ((i, j) for i in near for j in near if i or j):
             there = (at[0] + offset[0]) % period, (at[1] + offset[1]) % period
