@@ -226,6 +226,14 @@ def test_a_small_photograph_is_a_part_of_no_larger_one():
         ),
         (lambda: BlockSpins(period=3), "even periods"),
         (lambda: Windows(inside=(3, 3)), "open boundary where inside is given"),
+        (
+            lambda: FlowConfig(geometry=Windows(reach=(1, 2, 3)), shared=True, shared_from=1),
+            r"the same reach from level 1 on.*got \(1, 2, 3\)",
+        ),
+        (
+            lambda: FlowConfig(geometry=Windows(period=(2, 4)), shared=True),
+            "the same period from level 0 on",
+        ),
         (lambda: padded(random_flow(**OPEN), noise(1, 3, 9, 8)), "at most 8×8 pixels; got 9×8"),
         (lambda: random_flow(**OPEN | {"height": 1, "width": 8}), "at least 2 rows"),
         (lambda: random_flow(**OPEN | {"geometry": "windows", "height": 9}), "to be a multiple of"),
