@@ -47,6 +47,7 @@ two splits are among those with edges."""
 WITH_CONTEXT = (
     "windows", "window", "window-open", "window-averages", "window-averages-open",
     "window-positions", "window-levels", "window-photos", "window-shared-from",
+    "window-phases", "window-phases-open", "window-phases-averages",
     "site", "site-odd", "site-open",
 )  # fmt: skip
 """Geometries whose cells read more than they write."""
