@@ -360,7 +360,7 @@ def _missing(cells: Cells, x: Tensor) -> Tensor | None:
     return missing.repeat(1, len(x)).T if len(x) > 1 else missing.T
 
 
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=512)
 def _missing_around(
     grid: Offset,
     extent: Offset,
