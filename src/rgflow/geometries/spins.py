@@ -55,7 +55,8 @@ class BlockSpins(Windows, kind="block-spins"):
         return f"block spins, windows of {sizes} sites in {self._phases_in_words()} a level"
 
     def layers(self, level: int, grid: tuple[int, int], top: bool) -> Sequence[Cells]:
-        """The averages, then one layer per phase; at the top, windows of period 2."""
+        """The averages, then one layer per phase; at the top, windows of period 2, or of the
+        level's own where phases share maps."""
         if top:
             kind = Windows(
                 period=self._period(level) if self.shared_phases else 2, reach=self._reach(level),

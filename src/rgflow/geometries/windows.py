@@ -41,7 +41,7 @@ class Windows(Geometry, kind="windows"):
             map without parameters (`rgflow.bijectors.conditional`); phases are those of the rest.
         shared_phases: Whether the phases of one sublattice (odd rows, odd columns, both, neither)
             share their maps, which then see which sites of a window are known. So large periods,
-            where sites are generated nearly one by one, need no more weights than a period of 2.
+            where sites are generated nearly one by one, need few more weights than a period of 2.
 
     Raises:
         ValueError: If a value isn't one of these, or the action reaches farther.
@@ -110,7 +110,7 @@ class Windows(Geometry, kind="windows"):
 
     @property
     def reaches(self) -> tuple[int, ...]:
-        """The same of `reach`."""
+        """The reaches, likewise."""
         return self.reach if isinstance(self.reach, tuple) else (self.reach,)
 
     def _reach(self, level: int) -> int:
