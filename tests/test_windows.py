@@ -89,8 +89,16 @@ def test_likelihoods_skip_only_what_nobody_reads(geometry):
         {"geometry": AVERAGES, "shared_from": 1},
         {"geometry": "windows", "labels": 3, "label_embedding": 2, "level_embedding": 2},
         {"shared": False, "position_embedding": 2, "checkpointing": True},
+        {
+            "geometry": PHASES["geometry"],
+            "shared": False,
+            "position_embedding": 2,
+            "labels": 3,
+            "label_embedding": 2,
+        },
+        {"geometry": AVERAGES | {"period": 4, "shared_phases": True, "boundary": "periodic"}},
     ],
-    ids=["shared", "averages", "labels", "own"],
+    ids=["shared", "averages", "labels", "own", "phases", "phases-averages"],
 )
 def test_training_maps_all_levels_at_once(options):
     """Log-determinants and gradients are those of one layer after another, and of no gradients."""
@@ -112,6 +120,7 @@ def test_training_maps_all_levels_at_once(options):
         total.sum().backward(retain_graph=True)
         found.append([total, *(p.grad.clone() for p in flow.parameters())])
     assert found[0][0].abs().min() > 1
+    assert any(flow._phases.values()) == flow.config.geometry.shared_phases
     for one, expected in zip(*found, strict=True):
         torch.testing.assert_close(one, expected, rtol=1e-9, atol=1e-9)
     with torch.no_grad():

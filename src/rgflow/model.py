@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from rgflow.bijectors import conditional
 from rgflow.bijectors.base import Bijector, Compose, Context, Mapped
-from rgflow.bijectors.cellwise import BAND, Cellwise, spec_of
+from rgflow.bijectors.cellwise import BAND, Cellwise, Phases, phases_of, spec_of
 from rgflow.bijectors.window import WindowMixture
 from rgflow.checks import MAX_LEVELS
 from rgflow.config import FlowConfig
@@ -229,6 +229,14 @@ class RGFlow(Flow):
                 return False
         return True
 
+    @cached_property
+    def _phases(self) -> dict[Cellwise, Phases | None]:
+        """The layers that can be read together, as `phases_of` gives them."""
+        found: dict[Cellwise, Phases | None] = {}
+        for step in self.steps:
+            found |= phases_of(step.cellwise)
+        return found
+
     @property
     def layers(self) -> tuple[Cellwise, ...]:
         """All layers, in the order in which inference applies them."""
@@ -303,11 +311,14 @@ class RGFlow(Flow):
             return super().log_det(x, given)
         total = x.new_zeros(len(x))
         together: dict[Bijector, list[tuple[Tensor, Context]]] = {}
+        phases = {} if derivatives_wanted(x) else self._phases
         for visit in self.walk(x, given, write=False):
-            if torch.is_grad_enabled():
-                together.setdefault(visit.layer.bijector, []).append(visit.read)
-            else:
+            if not torch.is_grad_enabled():
                 total = total + visit.log_det_alone
+            elif (layer := visit.layer) not in phases:
+                together.setdefault(layer.bijector, []).append(visit.read)
+            elif of_all := phases[layer]:
+                together.setdefault(layer.bijector, []).append(of_all.read(visit.x, given))
         for bijector, parts in together.items():
             cells, contexts = zip(*parts, strict=True)
             log_dets = bijector.log_det(torch.cat(cells), Context.joined(contexts))

@@ -5,6 +5,7 @@ all images; W sites that a cell writes, D = C·W its variables; S sites of its c
 embeddings.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -167,7 +168,7 @@ class Cellwise(Bijector):
         else:
             cells, values = self._gathered(x)
             missing = _missing(self.cells, x)
-        embedding = self._embedding(len(x), given, cells)
+        embedding = self.embedding(len(x), given, cells)
         return cells, Context(cells[:, :0] if values is None else values, embedding, missing)
 
     def coded(self, like: Tensor) -> Tensor:
@@ -228,12 +229,23 @@ class Cellwise(Bijector):
             context.values, torch.cat((embedding, context.embedding), 1), context.missing
         )
 
-    def _embedding(self, images: int, given: Context | None, like: Tensor) -> Tensor:
-        """The embeddings of all cells of so many images, [N·n, E]."""
-        parts = [self.positions.weight.repeat(images, 1)] if self.positions else []
+    def embedding(
+        self, images: int, given: Context | None, like: Tensor, positions: Tensor | None = None
+    ) -> Tensor:
+        """The embeddings of all cells of images, [N·n, E].
+
+        Args:
+            images: Their number N.
+            given: What is known of every image, in its embedding [N, E].
+            like: A tensor of as many rows, in the number format of the layer.
+            positions: Embeddings of the cells of one image [n, E]; none: those of the layer's.
+        """
+        if positions is None and self.positions:
+            positions = self.positions.weight
+        parts = [] if positions is None else [positions.repeat(images, 1)]
         parts.append(self.coded(like))
         if given is not None and given.embedding.shape[1]:
-            parts.append(given.embedding.repeat_interleave(len(self.cells), 0))
+            parts.append(given.embedding.repeat_interleave(len(like) // images, 0))
         return torch.cat(parts, 1) if len(parts) > 1 else parts[0]
 
     def _inside(self, x: Tensor) -> Tensor:
@@ -298,6 +310,76 @@ class Band:
             i, j = cells.start[0] + a, cells.start[1] + b
             down, along = step * (rows - 1) + 1, step * (columns - 1) + 1
             x[:, :, i : i + down : step, j : j + along : step] = one
+
+
+class Phases:
+    """Layers of one map whose cells are the phases of one sublattice, read together: what any of
+    them knows is sliced once, and what a cell's own phase doesn't know is missing.
+
+    Args:
+        layers: All phases of the sublattice, the first of which says what all read.
+    """
+
+    def __init__(self, layers: Sequence[Cellwise]) -> None:
+        self.layers, cells = tuple(layers), [_sublattice(layer.cells) for layer in layers]
+        one, step = cells[0], cells[0].step // math.isqrt(len(cells))
+        start = min(of.start for of in cells)
+        rows, columns = (len(range(a, n, step)) for a, n in zip(start, one.extent, strict=True))
+        self.cells = Sublattice(
+            one.name, one.level, one.grid, start, step, (rows, columns), one.reads, 1,
+            periodic=one.periodic, extent=one.extent,
+        )  # fmt: skip
+        # The phase of every cell, and its place among all cells, phase after phase.
+        self._phase = np.empty(len(self.cells), dtype=np.int64)
+        self._place = np.empty_like(self._phase)
+        first = 0
+        for k, of in enumerate(cells):
+            found = self.cells._cells_at(of.origins)
+            self._phase[found], self._place[found] = k, first + np.arange(len(of))
+            first += len(of)
+        self._known: dict[torch.device, tuple[Tensor, Tensor, Tensor]] = {}
+
+    def read(self, x: Tensor, given: Context | None = None) -> tuple[Tensor, Context]:
+        """What all these layers read, as `Cellwise.read`, in the order of the sublattice's cells;
+        no gradients reach images."""
+        layer, images, n = self.layers[0], len(x), len(self.cells)
+        written, rest = _sliced(x, self.cells)
+        unknown, missing, place = self._tables(x.device)
+        values = rest.T.view(len(unknown), self.layers[0].channels, images, n)
+        values = values.masked_fill_(unknown[:, None, None], 0).view(-1, images * n).T
+        weights = [of.positions.weight for of in self.layers if of.positions]
+        positions = torch.cat(weights)[place] if weights else None
+        embedding = layer.embedding(images, given, written, positions)
+        return written, Context(values, embedding, missing.repeat(1, images).T)
+
+    def _tables(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        """Which sites the cells' phases don't know, and which are missing, [S, n]; and the place of
+        every cell among those of all phases, one after another [n]."""
+        if device not in self._known:
+            of_phases = np.array([layer.cells.unknown[1:] for layer in self.layers])
+            unknown = torch.from_numpy(of_phases[self._phase].T.copy()).to(device)
+            outside = _missing(self.cells, torch.empty(1, 0, device=device))
+            missing = unknown if outside is None else unknown | outside.T
+            self._known[device] = unknown, missing, torch.from_numpy(self._place).to(device)
+        return self._known[device]
+
+
+def _sublattice(cells: Cells) -> Sublattice:
+    assert isinstance(cells, Sublattice)
+    return cells
+
+
+def phases_of(layers: Sequence[Cellwise]) -> dict[Cellwise, Phases | None]:
+    """The layers of a level that can be read together: all phases of a sublattice by the first of
+    these, and none by the others."""
+    sharing: dict[Bijector, list[Cellwise]] = {}
+    for layer in layers:
+        if isinstance(layer.cells, Sublattice) and layer.cells.unknown:
+            sharing.setdefault(layer.bijector, []).append(layer)
+    found: dict[Cellwise, Phases | None] = {}
+    for alike in sharing.values():
+        found |= dict.fromkeys(alike, None) | {alike[0]: Phases(alike)}
+    return found
 
 
 def _sliced(x: Tensor, cells: Sublattice) -> tuple[Tensor, Tensor]:
