@@ -1,11 +1,13 @@
 """What a step of the trainings of the experiment `recipe` costs, as a multiple of the recipe's own.
 
     OMP_NUM_THREADS=1 python benchmarks/step_costs.py [LABEL ...] [--out benchmarks/results/step_costs.json]
+    OMP_NUM_THREADS=1 python benchmarks/step_costs.py LABEL ... --base BASE --experiment NAME
 
 For every training whose steps do other work (another flow, batch, optimiser or number format): both
 take steps in turns, in a process of their own, and the median over turns of the ratio of their
 processor times is what is written, with the quartiles. So whatever else runs slows both. What was
-measured of other trainings stays in the file. The steps of the experiment's config are these:
+measured of other trainings stays in the file. With `--base`, costs are multiples of a step of that
+training of an experiment. The steps of the experiment's config are these:
 `test_experiments` checks that those of each training, times their cost, are those of the recipe.
 """  # noqa: E501
 
@@ -37,9 +39,11 @@ SECONDS = 0.6
 """About what a turn of each takes."""
 
 
-def configs(experiments: Path = Path("experiments")) -> dict[str, TrainConfig]:
+def configs(
+    experiments: Path = Path("experiments"), experiment: str = RECIPE
+) -> dict[str, TrainConfig]:
     """The settings of every training, by label."""
-    plan = read_experiment(experiments, RECIPE).plan("10m")
+    plan = read_experiment(experiments, experiment).plan("10m")
     return {one.label: one.config for one in plan.trainings}
 
 
@@ -66,10 +70,10 @@ def steps(config: TrainConfig) -> Callable[[int], float]:
     return take
 
 
-def measure(label: str, turns: int) -> dict[str, object]:
+def measure(label: str, turns: int, base: str, experiment: str) -> dict[str, object]:
     """The cost of a training's step, in so many turns."""
-    found = configs()
-    ours, theirs = steps(found[RECIPE]), steps(found[label])
+    found = configs(experiment=experiment)
+    ours, theirs = steps(found[base]), steps(found[label])
     counts = [max(1, round(SECONDS / one(2))) for one in (ours, theirs)]
     ratios, seconds = [], []
     for _ in range(turns):
@@ -77,11 +81,12 @@ def measure(label: str, turns: int) -> dict[str, object]:
         ratios.append(one / usual)
         seconds.append(usual)
     low, middle, high = statistics.quantiles(ratios, n=4)
+    of = "" if experiment == RECIPE else f" --base {base} --experiment {experiment}"
     return {
-        "command": f"python benchmarks/step_costs.py {label}",
+        "command": f"python benchmarks/step_costs.py {label}{of}",
         "cost": middle,
         "quartiles": [low, high],
-        "recipe_seconds": statistics.median(seconds),
+        f"{RECIPE if base == RECIPE else 'base'}_seconds": statistics.median(seconds),
         "date": date.today().isoformat(),
         "processor": processor(),
         "threads": torch.get_num_threads(),
@@ -92,15 +97,19 @@ def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("labels", nargs="*", metavar="LABEL")
+    parser.add_argument("--base", default=RECIPE, help="whose steps cost 1")
+    parser.add_argument("--experiment", default=RECIPE, help="that has the trainings")
     parser.add_argument("--turns", type=int, default=25, help="of both trainings")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/step_costs.json"))
     parser.add_argument("--job", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.job:
-        print(json.dumps(measure(arguments.labels[0], arguments.turns)))
+        of = arguments.turns, arguments.base, arguments.experiment
+        print(json.dumps(measure(arguments.labels[0], *of)))
         return
     for label in arguments.labels or labels():
         command = [sys.executable, __file__, label, "--job", "--turns", str(arguments.turns)]
+        command += ["--base", arguments.base, "--experiment", arguments.experiment]
         one = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
         found = json.loads(arguments.out.read_text()) if arguments.out.is_file() else {}
         found[label] = json.loads(one.splitlines()[-1])
