@@ -161,10 +161,11 @@ def test_odd_maps_have_the_symmetry():
 # ---------------------------------------------------------------- objectives
 
 
-def gradient(objective, flow, size, seed=0):
+def gradient(objective, flow, size, seed=0, progress=1.0):
     """The gradient of the mean loss by all weights."""
     flow.zero_grad()
-    batch = Batch(size=size, generator=torch.Generator().manual_seed(seed))
+    generator = torch.Generator().manual_seed(seed)
+    batch = Batch(size=size, generator=generator, progress=progress)
     objective.losses(flow, batch).mean().backward()
     return torch.cat([p.grad.flatten() for p in flow.parameters()])
 
@@ -192,6 +193,27 @@ def test_the_path_gradient_vanishes_where_the_flow_is_right():
     action = Phi4(c1=0.0, c2=0.5, c4=0.0)
     assert gradient(PathGradient(action=action), flow, 64).abs().max() < 1e-12
     assert gradient(ReverseKL(action=action), flow, 64).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("objective", [ReverseKL, PathGradient])
+def test_an_action_rises_from_half_its_strength(objective):
+    flow = random_flow(
+        map={"kind": "site", "hidden": 4, "bins": 3},
+        geometry={"kind": "windows", "period": 2, "reach": 1, "exact": {"kind": "free"}},
+        height=4, width=4, channels=1, pixels=None, prior="gaussian",
+    )  # fmt: skip
+    action = {"c1": -1.0, "c2": 2.5, "c4": 0.0}
+    cooled = objective(action=Phi4(**action), cooling=0.5)
+    for progress, strength in ((0.0, 0.5), (0.25, 0.75), (0.5, 1.0), (1.0, 1.0)):
+        weaker = objective(action=Phi4(**{k: strength * c for k, c in action.items()}))
+        found = gradient(cooled, flow, 16, progress=progress)
+        assert torch.allclose(found, gradient(weaker, flow, 16), rtol=1e-9, atol=1e-12)
+        with torch.no_grad():
+            batches = [
+                Batch(size=9, generator=torch.Generator().manual_seed(1), progress=p)
+                for p in (progress, 1.0)
+            ]
+            assert torch.equal(*(cooled.losses(flow, batch) for batch in batches))
 
 
 def test_a_flow_begins_with_the_scale_of_its_action():

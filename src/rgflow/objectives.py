@@ -75,12 +75,14 @@ class Batch:
         images: Reals in [0, 256), or fields, [n, C, H, W]; none: the objective needs none.
         labels: Labels of the images, if the flow has labels, [n], or [n, K] of several.
         generator: Source of randomness, which depends on the run's seed and the step alone.
+        progress: Share of the training's budget that is used, 0 to 1.
     """
 
     size: int
     images: "Tensor | None" = None
     labels: "Tensor | None" = None
     generator: "torch.Generator | None" = None
+    progress: float = 1.0
 
     def split(self, parts: int) -> "list[Batch]":
         """Parts of about the same size, at most one for each image."""
@@ -93,6 +95,7 @@ class Batch:
                 images=cut[0] and cut[0][k],
                 labels=cut[1] and cut[1][k],
                 generator=self.generator,
+                progress=self.progress,
             )
             for k, size in enumerate(sizes)
         ]
@@ -208,6 +211,9 @@ class ReverseKL(Objective, kind="reverse_kl"):
     """Share of the forward KL(p‖q) in the loss of training, which misses no mode of its fields:
     those of the run's `data`, from a Markov chain; or, with data none, the flow's own samples by
     their weights. Validation is by the reverse one."""
+    cooling: Annotated[float, Ge(0), Le(1)] = 0.0
+    """Share of the training during which the action rises from half its strength, as at about twice
+    the temperature, to all of it: so a flow comes to a broken phase through the transition."""
 
     @property
     def needs_data(self) -> bool | None:  # type: ignore[override]  # depends on a setting
@@ -253,14 +259,18 @@ class ReverseKL(Objective, kind="reverse_kl"):
         share = self.forward if torch.is_grad_enabled() else 0
         if share == 1:
             return self._forward_losses(flow, batch)
-        losses = self.reverse_losses(flow, batch)
+        strength = 1.0
+        if torch.is_grad_enabled() and batch.progress < self.cooling:
+            strength = 0.5 + 0.5 * batch.progress / self.cooling
+        losses = self.reverse_losses(flow, batch, strength)
         return (1 - share) * losses + share * self._forward_losses(flow, batch) if share else losses
 
-    def reverse_losses(self, flow: "Density", batch: Batch) -> "Tensor":
-        """ln q(φ) + S(φ) of samples, with the gradient of this objective, [n]."""
-        with self.without_half(flow):
+    def reverse_losses(self, flow: "Density", batch: Batch, strength: float) -> "Tensor":
+        """ln q(φ) + S(φ) of samples, with the gradient of this objective, [n]; S times `strength`
+        while it rises."""
+        with self.without_half(flow) if strength == 1 else nullcontext():
             fields, log_q = flow.sample_and_log_prob(batch.size, batch.generator)
-        return log_q + self.energy(fields)
+        return log_q + strength * self.energy(fields)
 
     def _forward_losses(self, flow: "Density", batch: Batch) -> "Tensor":
         """−ln q(φ) of the data, or of samples times their weights, [n]."""
@@ -308,15 +318,15 @@ class PathGradient(ReverseKL, kind="path_gradient"):
     only through the fields φ_θ(z), as the rest of the gradient is 0 on average. Where q is almost
     p, it has almost no noise; a step also evaluates the flow in the other direction."""
 
-    def reverse_losses(self, flow: "Density", batch: Batch) -> "Tensor":
+    def reverse_losses(self, flow: "Density", batch: Batch, strength: float) -> "Tensor":
         import torch
 
         if not torch.is_grad_enabled():
-            return super().reverse_losses(flow, batch)
-        with self.without_half(flow):
+            return super().reverse_losses(flow, batch, strength)
+        with self.without_half(flow) if strength == 1 else nullcontext():
             fields, _ = flow.sample_and_log_prob(batch.size, batch.generator)
             at = fields.detach().requires_grad_()
-            losses = flow.log_prob(at) + self.energy(at)
+            losses = flow.log_prob(at) + strength * self.energy(at)
         (slope,) = torch.autograd.grad(losses.sum(), at)
         along = (slope * fields).flatten(1).sum(1)
         return losses.detach() + along - along.detach()
@@ -360,9 +370,9 @@ class Reinforce(ReverseKL, kind="reinforce"):
                 f"--model.map.symmetry none."
             )
 
-    def reverse_losses(self, flow: "Density", batch: Batch) -> "Tensor":
+    def reverse_losses(self, flow: "Density", batch: Batch, strength: float) -> "Tensor":
         fields, log_q = flow.sample_and_log_prob(batch.size, batch.generator)
-        losses = log_q.detach() + self.energy(fields)
+        losses = log_q.detach() + strength * self.energy(fields)
         others = (losses.sum() - losses) / max(batch.size - 1, 1)
         return losses + (losses - others) * (log_q - log_q.detach())
 

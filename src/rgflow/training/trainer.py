@@ -5,6 +5,7 @@ import time
 import zlib
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -211,7 +212,7 @@ class Trainer:
         if config.schedule == "cosine":
             self.lr *= 0.5 * (1 + math.cos(math.pi * fraction))
         self.flow.train()
-        batch = self.batches.at(self.step, self.accelerator.device)
+        batch = replace(self.batches.at(self.step, self.accelerator.device), progress=fraction)
         total = self.accelerator.reduce(self._backward(batch), "mean") / batch.size
         self.nll = self.flow.unit(-total).item()
         self.gradient_norm = self.optimisation.update(self.lr, valid=math.isfinite(self.nll))
