@@ -429,6 +429,14 @@ def test_the_command_goes_on_with_the_action_of_a_model(run, capsys):
     assert "data: none" in printed
 
 
+def test_a_preset_says_the_size_of_what_grows(run, tmp_path, capsys):
+    """Otherwise it would be that of the model, the smaller one."""
+    out = ["--steps", "1", "--validate_count", "4", "--out", str(tmp_path / "grown")]
+    assert main(["train", "free-16", "--pretrained", str(run), *out]) == 0
+    grown = Run.open(tmp_path / "grown").flow()
+    assert (grown.image_shape, grown.levels) == ((1, 16, 16), 4)
+
+
 def test_levels_with_weights_of_their_own_grow(tmp_path):
     """A larger flow begins with its finest levels as they were, and with the top as it was."""
     config = preset("free-8").changed({"model": TINY | {"shared": False}})

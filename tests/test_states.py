@@ -398,6 +398,35 @@ def test_a_flow_learns_from_spins_of_a_chain(mixed, tmp_path):
         assert entropy - 0.02 < validated[-1]["validation_nll"] < math.log(2) - 0.02
 
 
+@pytest.mark.parametrize("objective", ["reinforce", "likelihood"])
+def test_fields_of_other_values_are_refused(objective, tmp_path):
+    """Of 0 and 1, where spins are −1 and 1; also where a Markov chain's are learned from."""
+    spins = np.random.default_rng(0).integers(0, 2, (100, 1, 8, 8)).astype(np.float32)
+    np.save(tmp_path / "spins.npy", spins)
+    changes = {"kind": objective, "forward": 0.5} if objective == "reinforce" else objective
+    config = TINY.changed({"objective": changes, "data": f"fields:{tmp_path / 'spins.npy'}"})
+    with pytest.raises(ValueError, match="fields of the states .-1.0, 1.0.; got other values"):
+        train(replace(config, steps=2), Run.create(tmp_path / "run"), progress=False)
+
+
+def test_cooling_begins_at_a_higher_temperature():
+    """The gradient is that of a weaker action; fields are drawn as ever."""
+    action, found = Ising(temperature=2.0), []
+    flow = flow_of(action)
+    for objective, progress in (
+        (Reinforce(action=action, cooling=0.5), 0.25),
+        (Reinforce(action=Ising(temperature=2.0 / 0.75)), 1.0),
+        (Reinforce(action=action), 1.0),
+    ):
+        flow.zero_grad()
+        generator = torch.Generator().manual_seed(0)
+        batch = Batch(size=30, generator=generator, progress=progress)
+        objective.losses(flow, batch).mean().backward()
+        found.append(torch.cat([p.grad.flatten() for p in flow.parameters()]))
+    assert torch.allclose(found[0], found[1], rtol=1e-9, atol=1e-12)
+    assert not torch.allclose(found[0], found[2], rtol=0.01)
+
+
 def test_growing_keeps_the_finest_levels():
     small = RGFlow(preset("ising-16").changed({"model": {"map": {"hidden": 8}}}).model)
     randomise(small)
@@ -652,6 +681,7 @@ def test_the_states_of_an_action_are_those_of_its_flow():
         (["--objective.action.kind", "far.away"], "four neighbours alone.*geometry.exact null"),
         (["--model.height", "15"], "height to be a multiple of 4.* got 15 .nearest: 12 or 16"),
         (["--objective", "path_gradient"], "spins need the objective reinforce"),
+        (["--objective.forward", "1", "--objective.cooling", "0.5"], "forward 1 and cooling 0.5"),
     ],
 )
 def test_a_command_refuses_in_one_sentence(words, sentence, tmp_path, capsys):

@@ -88,16 +88,16 @@ class ImageSpace(nn.Module):
         if not images.dtype.is_floating_point:
             wanted = "real-valued fields" if fields else "uint8 images, or reals in [0, 256)"
             raise ValueError(f"Expected {wanted}; got {name_of(images.dtype)}.")
-        if self.precision.fast:
-            return
-        if not torch.isfinite(images).all():
-            bad = int((~torch.isfinite(images)).sum())
-            raise ValueError(f"Expected finite values; got {bad} that are NaN or infinite.")
         states = States(self.config.map.states)
         if self.config.map.states and not states.are(images):
             raise ValueError(
                 f"Expected fields of the states {short(states.values)}; got other values."
             )
+        if self.precision.fast:
+            return
+        if not torch.isfinite(images).all():
+            bad = int((~torch.isfinite(images)).sum())
+            raise ValueError(f"Expected finite values; got {bad} that are NaN or infinite.")
         if fields:
             return
         low, high = images.min().item(), images.max().item()

@@ -213,7 +213,15 @@ class ReverseKL(Objective, kind="reverse_kl"):
     their weights. Validation is by the reverse one."""
     cooling: Annotated[float, Ge(0), Le(1)] = 0.0
     """Share of the training during which the action rises from half its strength, as at about twice
-    the temperature, to all of it: so a flow comes to a broken phase through the transition."""
+    the temperature, to all of it: so a flow comes to a broken phase through the transition.
+    An exact half is of the whole action throughout."""
+
+    def __post_init__(self) -> None:
+        if self.forward == 1 and self.cooling:
+            raise ValueError(
+                f"Expected a share of the reverse KL where the action rises; got forward 1 and "
+                f"cooling {self.cooling:g}: set one of them to less."
+            )
 
     @property
     def needs_data(self) -> bool | None:  # type: ignore[override]  # depends on a setting

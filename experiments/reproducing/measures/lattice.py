@@ -168,10 +168,10 @@ def derived(numbers: dict[str, Any]) -> dict[str, Any]:
     exact, bound, log_z = (numbers[name] for name in ("log_z_exact", "log_z_bound", "log_z"))
     # None where the chains of the reference are too short for errors of their own.
     known = numbers["reference"]["tau_magnetisation"]["error"] is not None
-    out: dict[str, Any] = {
-        f"largest_{name}": max(map(abs, numbers[f"{name}s"].values())) if known else None
-        for name in ("difference", "chain_difference")
-    }
+    out: dict[str, Any] = {}
+    for name in ("difference", "chain_difference"):
+        found = [abs(one) for one in numbers[f"{name}s"].values() if one is not None]
+        out[f"largest_{name}"] = max(found, default=None) if known else None
     if exact is not None:
         out |= {
             "gap": exact - bound["value"],

@@ -159,21 +159,23 @@ class Measurement:
 
     @property
     def differences(self) -> dict[str, float]:
-        """By how many errors each reweighted observable differs from the reference's."""
+        """By how many errors each reweighted observable differs from the reference's; NaN where
+        an error isn't known, as a chain is too short."""
         return self._differences(self.reweighted)
 
     @property
     def chain_differences(self) -> dict[str, float]:
-        """The same of the Metropolis chain; 0 where its errors are infinite."""
+        """The same of the Metropolis chain."""
         return self._differences(self.metropolis.observables)
 
     def _differences(self, found: Observables) -> dict[str, float]:
         theirs = self.reference.observables.numbers() if self.reference else {}
-        return {
-            name: (found.numbers()[name].value - one.value)
-            / max(math.hypot(found.numbers()[name].error, one.error), 1e-300)
-            for name, one in theirs.items()
-        }
+        ours, differences = found.numbers(), {}
+        for name, one in theirs.items():
+            error = max(math.hypot(ours[name].error, one.error), 1e-300)
+            known = math.isfinite(error)
+            differences[name] = (ours[name].value - one.value) / error if known else math.nan
+        return differences
 
     def to_dict(self) -> dict[str, Any]:
         """As in a file: without the samples, and with the differences."""

@@ -121,9 +121,10 @@ def _begin(preset: str | None, pretrained: str | None, data: str) -> TrainConfig
     there = found.past.config
     # What pays differs from machine to machine.
     flow = replace(found.flow_config, compute_dtype="auto")
-    if preset and config.model.learns_patches and flow.learns_patches:
-        of_patch = {name: getattr(config.model, name) for name in ("height", "width", "levels")}
-        flow = replace(flow, **of_patch)
+    fields = config.model.pixels is None and flow.pixels is None and flow.geometry.any_size
+    if preset and (fields or (config.model.learns_patches and flow.learns_patches)):
+        sizes = {name: getattr(config.model, name) for name in ("height", "width", "levels")}
+        flow = replace(flow, **sizes)
     config = replace(config, model=flow, pretrained=pretrained)
     if there and not preset:
         same = not data or absolute(data) == absolute(there.data)

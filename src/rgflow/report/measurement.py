@@ -46,6 +46,12 @@ def cautions(found: Measurement) -> list[str]:
             f"{found.metropolis.tau_magnetisation.value:.0f} of {found.samples} steps; train "
             f"longer, or draw more with --samples."
         )
+    if found.reference and not math.isfinite(found.reference.tau_magnetisation.error):
+        said.append(
+            f"The reference is too short for errors: its τ_int is about "
+            f"{found.reference.tau_magnetisation.value:.0f} of {found.reference.fields} draws; "
+            f"draw more with --reference."
+        )
     for what, differences in (
         ("by weights", found.differences),
         ("of the chain", found.chain_differences),
@@ -109,7 +115,9 @@ def observables(found: Measurement) -> Table:
         row = [name.replace("_", " "), with_error(*one, 3), with_error(*chain[name], 3)]
         row += [with_error(*several[name], 3)] if several else []
         if theirs:
-            row += [with_error(*theirs[name], 3), minus(f"{found.differences[name]:+.1f}")]
+            apart = found.differences[name]
+            said = "–" if math.isnan(apart) else minus(f"{apart:+.1f}")
+            row += [with_error(*theirs[name], 3), said]
         rows.append(row)
     return Table(
         title="Observables",
