@@ -341,7 +341,12 @@ class Phases:
 
     def read(self, x: Tensor, given: Context | None = None) -> tuple[Tensor, Context]:
         """What all these layers read, as `Cellwise.read`, in the order of the sublattice's cells;
-        no gradients reach images."""
+        no gradients reach images.
+
+        Args:
+            x: Images [N, C, h, w].
+            given: What is known of every image, in its embedding [N, E].
+        """
         layer, images, n = self.layers[0], len(x), len(self.cells)
         written, rest = _sliced(x, self.cells)
         unknown, missing, place = self._tables(x.device)
@@ -371,7 +376,11 @@ def _sublattice(cells: Cells) -> Sublattice:
 
 def phases_of(layers: Sequence[Cellwise]) -> dict[Cellwise, Phases | None]:
     """The layers of a level that can be read together: all phases of a sublattice by the first of
-    these, and none by the others."""
+    these, and none by the others.
+
+    Args:
+        layers: All of the level.
+    """
     sharing: dict[Bijector, list[Cellwise]] = {}
     for layer in layers:
         if isinstance(layer.cells, Sublattice) and layer.cells.unknown:
