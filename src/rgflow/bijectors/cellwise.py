@@ -317,7 +317,7 @@ class Phases:
     them knows is sliced once, and what a cell's own phase doesn't know is missing.
 
     Args:
-        layers: All phases of the sublattice, the first of which says what all read.
+        layers: All phases of the sublattice, whose cells read sites at the same offsets.
     """
 
     def __init__(self, layers: Sequence[Cellwise]) -> None:
