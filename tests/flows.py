@@ -180,6 +180,27 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "geometry": {"kind": "windows", "reach": 1},
         "position_embedding": 2,
     },
+    "window-copies": {
+        "map": "window",
+        "components": 2,
+        "copies": 5,
+        "pixels": "uniform",
+        "geometry": {
+            "kind": "windows",
+            "period": 4,
+            "reach": 3,
+            "boundary": "open",
+            "shared_phases": True,
+        },
+    },
+    "window-copies-averages": {
+        "map": "window",
+        "components": 1,
+        "copies": 3,
+        "pixels": "uniform",
+        "geometry": {"kind": "block-spins", "reach": 2, "coarse_reach": 2},
+        "shared": True,
+    },
     "levels": {"level_embedding": 2, "shared": True, "conditioner": "trunk"},
     "levels-from-one": {
         **BIJECTORS["coarse-to-fine"],
@@ -249,8 +270,8 @@ CASES = BIJECTORS | OPTIONS | REAL_NVP
 REPRESENTATIVE = {
     "affine-released", "cube", "coarse-to-fine", "open", "released-order", "tree", "stems",
     "edges-open", "not-square", "depths", "shared-open", "marginal", "fields", "positions-cube",
-    "windows", "window-photos", "window-levels", "window-averages", "site", "site-odd",
-    "checkpointing", "real-nvp",
+    "windows", "window-photos", "window-levels", "window-averages", "window-copies", "site",
+    "site-odd", "checkpointing", "real-nvp",
 }  # fmt: skip
 """Every kind of map, of networks, of geometries and of pixels, and both boundaries."""
 

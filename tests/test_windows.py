@@ -1,6 +1,7 @@
 """Windows as a model of pictures: mixtures of one site, any size, the bits of files."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -97,8 +98,9 @@ def test_likelihoods_skip_only_what_nobody_reads(geometry):
             "label_embedding": 2,
         },
         {"geometry": AVERAGES | {"period": 4, "shared_phases": True, "boundary": "periodic"}},
+        {"geometry": PHASES["geometry"], "shared": False, "copies": 4},
     ],
-    ids=["shared", "averages", "labels", "own", "phases", "phases-averages"],
+    ids=["shared", "averages", "labels", "own", "phases", "phases-averages", "copies"],
 )
 def test_training_maps_all_levels_at_once(options):
     """Log-determinants and gradients are those of one layer after another, and of no gradients."""
@@ -129,8 +131,9 @@ def test_training_maps_all_levels_at_once(options):
         torch.testing.assert_close(flow.log_det(x, given), found[0][0], rtol=1e-9, atol=1e-9)
 
 
-def test_probabilities_of_levels_are_those_of_the_density():
-    flow = random_flow(**OPEN)
+@pytest.mark.parametrize("copies", [0, 4])
+def test_probabilities_of_levels_are_those_of_the_density(copies):
+    flow = random_flow(**OPEN | {"copies": copies})
     layer = flow.steps[0].cellwise[0]
     bijector = layer.bijector.bijectors[0]
     x8 = noise(2, 3, 8, 8)
@@ -149,6 +152,27 @@ def test_probabilities_of_levels_are_those_of_the_density():
         log_p += p.gather(1, levels[:, channel : channel + 1])[:, 0].log()
     expected = bijector.forward(cells, context)[1] - 3 * math.log(256)
     torch.testing.assert_close(log_p, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_flat_colours_are_continued_before_anything_is_learned():
+    """A site has the colour of one of the nearest known sites, which all channels choose
+    together."""
+    copies = FlowConfig.from_dict(
+        {
+            "height": 16,
+            "width": 16,
+            "geometry": OPEN["geometry"],
+            "map": {"kind": "window", "hidden": 8, "components": 1, "copies": 4},
+            "pixels": "uniform",
+        }
+    )
+    without = replace(copies, map=replace(copies.map, components=5, copies=0))
+    x8 = torch.empty(1, 3, 16, 16, dtype=torch.uint8)
+    x8[0, :, :, :9], x8[0, :, :, 9:] = (
+        torch.tensor(colour).view(3, 1, 1) for colour in ((250, 130, 9), (0, 128, 255))
+    )
+    found, more = (RGFlow(c).bits_per_dim(x8).item() for c in (copies, without))
+    assert found < 1 < more / 3
 
 
 def test_brightness_and_contrast_are_units():

@@ -198,7 +198,13 @@ PRESETS: dict[str, TrainConfig] = {
             height=64,
             width=64,
             levels=6,  # up to 2×2 sites, so that a face is one
-            geometry=Windows(period=2, reach=3, boundary="open"),
+            geometry=Windows(
+                period=(2, 4, 8, 8, 4, 2),
+                reach=(3, 4, 4, 4, 3, 1),
+                boundary="open",
+                shared_phases=True,
+            ),
+            map=WindowMap(hidden=216, copies=4),
             position_embedding=8,
         ),
     ),

@@ -96,6 +96,7 @@ class MapSpec:
         flags: Sites of the context that may be missing.
         embedding: Size of the embeddings, E.
         square: What a cell knows of its square, if coarse images are averages.
+        near: Places of the sites of the context, the nearest first.
     """
 
     channels: int
@@ -106,6 +107,7 @@ class MapSpec:
     flags: int = 0
     embedding: int = 0
     square: Square | None = None
+    near: tuple[int, ...] = ()
 
     @property
     def dim(self) -> int:

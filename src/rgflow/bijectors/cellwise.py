@@ -67,7 +67,9 @@ def spec_of(cells: Cells, channels: int, top: bool = True, embedding: int = 0) -
         top: Whether all sites stay at its level.
         embedding: Size of the embeddings, E.
     """
-    context = len(cells.reads) - cells.written
+    around = cells.reads[cells.written :]
+    context = len(around)
+    near = sorted(range(context), key=lambda place: math.hypot(*around[place]))
     return MapSpec(
         channels=channels,
         sites=cells.written,
@@ -77,6 +79,7 @@ def spec_of(cells: Cells, channels: int, top: bool = True, embedding: int = 0) -
         flags=context if cells.misses else 0,
         embedding=embedding,
         square=cells.square,
+        near=tuple(near),
     )
 
 

@@ -200,11 +200,22 @@ def level_log_prob(level: Tensor, params: Tensor, units: Measured, tables: Table
         In nats, [G, n].
     """
     components = _components(params, units)
-    start, end = (level - units.centre) / units.unit, (level + 1 - units.centre) / units.unit
-    start, end = start.where(level > 0, -OUTER_EDGE), end.where(level < LEVELS - 1, OUTER_EDGE)
-    here = _mass(start, end, components).sum(0)
+    here = _mass(*_outer(level, units), components).sum(0)
     log_p = torch.log((1 - MARGINAL_SHARE) * here + MARGINAL_SHARE * tables.share.gather(1, level))
     return log_p - _possible(components, units).log() if isinstance(units, Bounded) else log_p
+
+
+def component_log_prob(level: Tensor, params: Tensor, units: Measured) -> Tensor:
+    """Log-probabilities of levels by each component alone, at least ln ε, [G, K, n].
+
+    Args:
+        level: Levels, real numbers [G, n].
+        params: Unconstrained parameters [G, 3K, n].
+        units: Of each group.
+    """
+    components = _components(params, units)._replace(share=params.new_ones(()))
+    here = _mass(*_outer(level, units), components)
+    return torch.log(here + MARGINAL_SHARE).transpose(0, 1)
 
 
 def mean_levels(params: Tensor, units: Measured) -> Tensor:
@@ -239,6 +250,12 @@ def _mass(start: Tensor, end: Tensor, components: Components) -> Tensor:
     a, b = (start - mean) * sharp, (end - mean) * sharp
     side = torch.copysign(a.new_ones(()), -(a + b).detach())
     return share * side * (torch.sigmoid(side * b) - torch.sigmoid(side * a))
+
+
+def _outer(level: Tensor, units: Measured) -> tuple[Tensor, Tensor]:
+    """Where levels begin and end, in units of x; the tails belong to 0 and 255."""
+    start, end = (level - units.centre) / units.unit, (level + 1 - units.centre) / units.unit
+    return start.where(level > 0, -OUTER_EDGE), end.where(level < LEVELS - 1, OUTER_EDGE)
 
 
 def _within(from_0: Tensor, from_1: Tensor, units: Measured) -> tuple[Tensor, Tensor]:

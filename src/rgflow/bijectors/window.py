@@ -21,12 +21,15 @@ from collections.abc import Iterable
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from rgflow.bijectors.base import Bijector, Context, Domain, Mapped, MapSpec
 from rgflow.bijectors.mixture import (
+    SPREAD,
     Bounded,
     Measured,
     Units,
+    component_log_prob,
     cube,
     find_level,
     level_log_prob,
@@ -44,6 +47,11 @@ from rgflow.numerics import EXACT, Precision, derivatives_wanted
 MIN_SPREAD_LEVELS = 2.5
 """Lower bound, in grey levels, on the spread of a window: where all its sites are equal, the site
 to be predicted may still differ."""
+
+NARROW = -3.0
+"""Log of the scale at which a component begins that copies a site, in units of `SCALE`."""
+ABSENT = -30.0
+"""Added to the log of its share where the site is missing."""
 
 
 @made_from(WindowMap)
@@ -63,6 +71,9 @@ class WindowMixture(Bijector):
         hidden: Width of the network.
         blocks: Residual blocks.
         components: Components of each mixture.
+        copies: How many further components begin at the values of the nearest sites of the context,
+            narrow, so that colours are continued; if any, the channels choose one of all components
+            together (section 2.2 there).
 
     Raises:
         ValueError: If cells write more than one site.
@@ -77,7 +88,13 @@ class WindowMixture(Bijector):
     above: Tensor
 
     def __init__(
-        self, spec: MapSpec, *, hidden: int = 128, blocks: int = 1, components: int = 3
+        self,
+        spec: MapSpec,
+        *,
+        hidden: int = 128,
+        blocks: int = 1,
+        components: int = 3,
+        copies: int = 0,
     ) -> None:
         super().__init__((spec.dim,))
         if spec.sites != 1:
@@ -85,7 +102,9 @@ class WindowMixture(Bijector):
                 f"Expected cells that write one site for the map window; got {spec.sites}: use the "
                 f"geometry windows."
             )
-        self.channels, self.components, self.square = spec.channels, components, spec.square
+        self.near, self.joint = spec.near[:copies], copies > 0
+        self.free, self.components = components, components + len(self.near)
+        self.channels, self.square = spec.channels, spec.square
         share = torch.full((LEVELS,), 1 / LEVELS, dtype=torch.float64)
         below = torch.arange(LEVELS, dtype=torch.float64) / LEVELS
         for name, table in Tables(share, below, below.flip(0))._asdict().items():
@@ -93,7 +112,7 @@ class WindowMixture(Bijector):
         seen = spec.features + spec.embedding + (spec.channels + 1 if spec.context else 0)
         seen += spec.channels if spec.square else 0
         pairs = spec.channels * (spec.channels - 1) // 2
-        params = (3 * spec.channels + pairs) * components
+        params = (3 * spec.channels + pairs) * self.components
         width = -(-hidden // 2) if self.averages else hidden  # of a choice among four values
         self.network = WindowNetwork(max(seen, 1), width, blocks, params)
 
@@ -110,7 +129,7 @@ class WindowMixture(Bijector):
         place = find_place(x.T.contiguous(), tables)
         level = place.level + (place.low - place.low.detach())
         params, factors, units = self._params(context, x, own=place.level.T.to(x.dtype))
-        params = _shifted(params, factors, (level - units.centre) / units.unit)
+        params = self._shifted(params, factors, level, units)
         y, log_slope = mixture_forward(place, params, units)
         if self.averages:
             assert context is not None
@@ -133,22 +152,17 @@ class WindowMixture(Bijector):
             d, own = cube(place.low, place.high), place.level.T.to(y.dtype)
         params, factors, units = self._params(context, y, average=own)
         derivatives = derivatives_wanted()
-        known, levels = y.new_zeros(d.shape), []
+        known, levels = y.new_zeros(0, len(y)), []
         for channel in range(self.channels):
-            one = slice(channel, channel + 1)
-            of = (
-                _shifted(params, factors, known)[one],
-                of_some(units, one),
-                Tables(*(t[one] for t in tables)),
-            )
-            level = find_level(d[one].contiguous(), *of)
+            own = d[channel, None]
+            of = self._of_channel(channel, params, factors, known, units)
+            level = find_level(own.contiguous(), *of)
             levels.append(level)
             if derivatives:
-                *_, low = mixture_inverse(d[one], level, *of)
+                *_, low = mixture_inverse(own, level, *of)
                 level = level + (low - low.detach())
-            found = (level - units.centre[one]) / units.unit[one]
-            known = torch.cat((known[:channel], found, known[channel + 1 :]))
-        params = _shifted(params, factors, known)
+            known = torch.cat((known, level.to(y.dtype)))
+        params = self._shifted(params, factors, known, units)
         x, log_slope, _ = mixture_inverse(d, torch.cat(levels), params, units, tables)
         if self.averages:
             log_slope = log_slope + math.log(LEVELS)
@@ -184,7 +198,7 @@ class WindowMixture(Bijector):
         channels: int | None = None,
     ) -> Tensor:  # fmt: skip
         level = level.T.to(params.dtype)
-        params = _shifted(params, factors, (level - units.centre) / units.unit)
+        params = self._shifted(params, factors, level, units)
         found = level_log_prob(level.long(), params, units, self._tables(level.dtype))
         return found[:channels].sum(0)
 
@@ -232,18 +246,16 @@ class WindowMixture(Bijector):
         d = None if u is None else torch.where(u <= 0.5, u, u - 1).T[:, free]
         drawn = of_some(units, (slice(None), free))
         own_params, own_factors = given[..., free], factors[..., free]
-        known = torch.zeros_like(drawn.centre)
+        found = drawn.centre[:0]
         for channel in range(self.channels):
-            one = slice(channel, channel + 1)
-            params, of = _shifted(own_params, own_factors, known)[one], of_some(drawn, one)
+            of = self._of_channel(channel, own_params, own_factors, found, drawn)
             if d is None:
-                found = mean_levels(params, of).round()
+                new = mean_levels(*of[:2]).round()
             else:
-                table = Tables(*(table[one] for table in tables))
-                found = find_level(d[one].contiguous(), params, of, table).to(level.dtype)
-            level[one, free] = found
-            known[one] = (found - of.centre) / of.unit
-        params = _shifted(given, factors, (level - units.centre) / units.unit)
+                new = find_level(d[channel, None].contiguous(), *of).to(level.dtype)
+            found = torch.cat((found, new))
+        level[:, free] = found
+        params = self._shifted(given, factors, level, units)
         return level.T, level_log_prob(level.long(), params, units, tables).sum(0)
 
     def denoised(self, level: Tensor, noise: float, around: Context) -> Tensor:
@@ -260,24 +272,21 @@ class WindowMixture(Bijector):
         """
         given, factors, units = self._given(around, own=level)
         measured = level.T.to(given.dtype)
-        known, found = torch.zeros_like(measured), []
+        found = measured[:0]
         reach = min(math.ceil(3 * noise), LEVELS - 1)
         apart = torch.arange(-reach, reach + 1, device=level.device)[:, None].to(given.dtype)
         count = len(apart)
         for channel in range(self.channels):
-            one = slice(channel, channel + 1)
-            params, of = _shifted(given, factors, known)[one], of_some(units, one)
+            params, of, table = self._of_channel(channel, given, factors, found, units)
             every: Measured = type(of)(*(unit.repeat(1, count) for unit in of))
-            levels = measured[one] + apart  # [levels, R]
-            table = Tables(*(t[one] for t in self._tables(given.dtype)))
+            levels = measured[channel] + apart  # [levels, R]
             place = levels.clamp(0, LEVELS - 1).long().view(1, -1)
             log_p = level_log_prob(place, params.repeat(1, 1, count), every, table).view_as(levels)
             log_p = log_p - apart**2 / (2 * noise**2)
             log_p = log_p.masked_fill((levels < 0) | (levels >= LEVELS), -torch.inf)
             mean = (log_p.softmax(0) * levels).sum(0, keepdim=True).round()
-            found.append(mean)
-            known[one] = (mean - of.centre) / of.unit
-        return torch.cat(found).T
+            found = torch.cat((found, mean))
+        return found.T
 
     def places(self, level: Tensor, around: Context) -> Tensor:
         """Where in their distributions the bytes of some sites lie, from which `draw_levels` would
@@ -292,7 +301,7 @@ class WindowMixture(Bijector):
         """
         params, factors, units = self._given(around, own=level)
         level = level.T.to(params.dtype)
-        params = _shifted(params, factors, (level - units.centre) / units.unit)
+        params = self._shifted(params, factors, level, units)
         u = (level + 0.5) / LEVELS
         place = find_place(torch.where(u <= 0.5, u, u - 1), self._tables(level.dtype))
         return mixture_forward(place, params, units)[0].T
@@ -325,7 +334,27 @@ class WindowMixture(Bijector):
             assert context is not None
             average = self._averages(own.to(like.dtype), level, context)
         units, seen = self._seen(context, like, level, average)
-        return *_split(self.network(seen).to(like.dtype), self.channels, self.components), units
+        params, factors = _split(self.network(seen).to(like.dtype), self.channels, self.components)
+        if self.near:
+            assert level is not None
+            assert context is not None
+            params = self._anchored(params, level, context.missing, units)
+        return params, factors, units
+
+    def _anchored(
+        self, params: Tensor, level: Tensor, missing: Tensor | None, units: Measured
+    ) -> Tensor:
+        """Parameters whose last components begin as narrow ones at the values of the nearest sites;
+        those of missing sites have no share."""
+        near, free = list(self.near), (0, 0, self.components - len(self.near), 0)
+        values = level.T.unflatten(0, (-1, self.channels))[near].transpose(0, 1)  # [C, k, R]
+        means = (values + 0.5 - units.centre[:, None]) / units.unit[:, None]
+        start = torch.linspace(-SPREAD, SPREAD, self.components).to(means)[-len(near) :, None]
+        absent = torch.zeros_like(means)
+        if missing is not None:
+            absent = absent.masked_fill(missing.T[near], ABSENT)
+        begin = torch.stack((absent, means - start, torch.full_like(means, NARROW)), 1)
+        return params + F.pad(begin, free).flatten(1, 2)
 
     def probabilities(
         self, context: Context, before: Tensor, average: Tensor | None = None
@@ -340,17 +369,45 @@ class WindowMixture(Bijector):
         like = context.values.new_empty(len(before), self.channels)
         params, factors, units = self._params(context, like, average=average)
         channel = before.shape[1]
-        one = slice(channel, channel + 1)
-        known = like.new_zeros(like.T.shape)
-        known[:channel] = (before.T - units.centre[:channel]) / units.unit[:channel]
-        params = _shifted(params, factors, known)[one]
-        level = torch.arange(LEVELS, device=like.device).repeat_interleave(len(before))[None]
-        every: Measured = type(units)(*(u[one].repeat(1, LEVELS) for u in units))
-        tables = Tables(*(t[one] for t in self._tables(like.dtype)))
+        before = before.T.to(like.dtype)
+        params, of, tables = self._of_channel(channel, params, factors, before, units)
+        level = torch.arange(LEVELS, device=like.device).repeat_interleave(len(like))[None]
+        every: Measured = type(of)(*(unit.repeat(1, LEVELS) for unit in of))
         found = level_log_prob(level, params.repeat(1, 1, LEVELS), every, tables).exp()
         if isinstance(every, Bounded):
             found = found.masked_fill((level < every.low) | (level > every.high), 0)
         return found.view(LEVELS, -1).T
+
+    def _of_channel(
+        self, channel: int, params: Tensor, factors: Tensor, before: Tensor, units: Measured
+    ) -> tuple[Tensor, Measured, Tables]:
+        """What the functions of mixtures need of one channel, given the levels of those before it
+        [channel, R]."""
+        first, one = slice(channel + 1), slice(channel, channel + 1)
+        params = self._shifted(params[first], factors, before, of_some(units, first))[one]
+        tables = self._tables(params.dtype)
+        return params, of_some(units, one), Tables(*(table[one] for table in tables))
+
+    def _shifted(self, params: Tensor, factors: Tensor, known: Tensor, units: Measured) -> Tensor:
+        """Parameters of the first channels, given the levels [C, R] of all but the last of them:
+        these shift the means, and weigh the shares if channels choose a component together."""
+        before = len(params) - 1
+        if not before:
+            return params
+        known, earlier, pairs = known[:before], of_some(units, slice(before)), 0
+        x = (known - earlier.centre) / earlier.unit
+        shares, means, scales = params.chunk(3, 1)
+        shifts = [torch.zeros_like(means[0])]
+        for channel in range(1, len(params)):
+            of = factors[pairs : pairs + channel]
+            pairs += channel
+            shifts.append((of * x[:channel, None]).sum(0))
+        means = means + torch.stack(shifts)
+        if self.joint:
+            given = torch.cat((shares, means, scales), 1)[:before]
+            found = component_log_prob(known, given, earlier)
+            shares = shares + F.pad(found.cumsum(0), (0, 0, 0, 0, 1, 0))
+        return torch.cat((shares, means, scales), 1)
 
     def _tables(self, dtype: torch.dtype) -> Tables:
         return Tables(*(table.to(dtype) for table in (self.share, self.below, self.above)))
@@ -460,18 +517,6 @@ def _split(out: Tensor, channels: int, components: int) -> tuple[Tensor, Tensor]
     params, factors = out.T.contiguous().tensor_split([3 * channels * components])
     rows = len(out)
     return params.reshape(channels, -1, rows), factors.reshape(-1, components, rows)
-
-
-def _shifted(params: Tensor, factors: Tensor, known: Tensor) -> Tensor:
-    """Parameters with means shifted by earlier channels, whose values are known [C, R]."""
-    pairs, parts = 0, [params[:1]]
-    for channel in range(1, len(params)):
-        of = factors[pairs : pairs + channel]
-        pairs += channel
-        shares, means, scales = params[channel].chunk(3)
-        means = means + (of * known[:channel, None]).sum(0)
-        parts.append(torch.cat((shares, means, scales))[None])
-    return torch.cat(parts)
 
 
 def _levels(d: Tensor) -> Tensor:

@@ -203,6 +203,8 @@ class WindowMap(Networks, kind="window"):
     blocks: Size = 1
     components: Size = 3
     """Logistic distributions in each mixture."""
+    copies: Annotated[int, Ge(0), Le(MAX_BINS)] = 0
+    """Further ones, which begin at the values of the nearest known sites."""
 
     def least_parameters(self, channels: int, sites: int) -> int:
         assert isinstance(self.hidden, int)
