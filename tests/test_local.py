@@ -44,12 +44,7 @@ ALIKE = {
 }  # fmt: skip
 """Cases that generate as others do: they differ in their density, or in numbers alone. Mixtures of
 two splits are among those with edges."""
-WITH_CONTEXT = (
-    "windows", "window", "window-open", "window-averages", "window-averages-open",
-    "window-positions", "window-levels", "window-photos", "window-shared-from",
-    "window-phases", "window-phases-open", "window-phases-averages",
-    "site", "site-odd", "site-open",
-)  # fmt: skip
+WITH_CONTEXT = tuple(case for case in CASES if case.startswith(("window", "site")))
 """Geometries whose cells read more than they write."""
 GENERATED = [case for case in CASES if case not in (*ALIKE, *WITH_CONTEXT)]
 EXTREMES = [

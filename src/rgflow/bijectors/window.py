@@ -13,7 +13,7 @@ last pixel puts the average in its place: the whole part of its result is y, and
 place of the pixel among those n values, in their distribution.
 
 Letters in shapes: R rows (sites); C channels; S sites of the context; E numbers of embeddings;
-K components; w width of the network.
+K components, of which k copy; w width of the network.
 """
 
 import math
@@ -66,14 +66,17 @@ class WindowMixture(Bijector):
     known average, the mixtures start around the mean of the pixels still to come, which the network
     sees as well.
 
+    With copies, one choice of a component holds for all channels of a site: the shares π_j of
+    channel c are weighed by the probabilities that component j gave to the channels before it,
+    π_j Π_(b<c) P_j(x_b), normalised.
+
     Args:
         spec: Of the cells, which write one site.
         hidden: Width of the network.
         blocks: Residual blocks.
         components: Components of each mixture.
         copies: How many further components begin at the values of the nearest sites of the context,
-            narrow, so that colours are continued; if any, the channels choose one of all components
-            together (section 2.2 there).
+            narrow, so that colours are continued.
 
     Raises:
         ValueError: If cells write more than one site.

@@ -43,7 +43,7 @@ def run(arguments: Sequence[str]) -> None:
         "pictures",
         nargs="+",
         type=str,
-        help=f"{collecting.WHAT}; or example:scratches, example:text, example:dust",
+        help=f"{collecting.WHAT}; or example:NAME, of scratches, text, dust, blocks",
     )
     options.word("model", "photos", "a model of photographs: its name or folder, or a run")
     regions.add_options(options)
