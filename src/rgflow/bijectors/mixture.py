@@ -205,6 +205,12 @@ def level_log_prob(level: Tensor, params: Tensor, units: Measured, tables: Table
     return log_p - _possible(components, units).log() if isinstance(units, Bounded) else log_p
 
 
+def start_means(n: int, like: Tensor) -> Tensor:
+    """Means of n components where the network says nothing, [n], in the format of a tensor."""
+    spread = SPREAD if n > 1 else 0.0
+    return torch.linspace(-spread, spread, n, dtype=like.dtype, device=like.device)
+
+
 def component_log_prob(level: Tensor, params: Tensor, units: Measured) -> Tensor:
     """Log-probabilities of levels by each component alone, at least ln ε, [G, K, n].
 
@@ -283,9 +289,7 @@ def _ends(units: Bounded) -> tuple[Tensor, Tensor]:
 def _components(params: Tensor, units: Measured) -> Components:
     """Unconstrained parameters [G, 3K, n] as components."""
     shares, means, scales = params.transpose(0, 1).chunk(3)
-    n = len(means)
-    spread = SPREAD if n > 1 else 0.0
-    start = torch.linspace(-spread, spread, n, dtype=means.dtype, device=means.device)
+    start = start_means(len(means), means)
     scale = MIN_SCALE / units.unit + SCALE * torch.exp(scales.clamp(max=MAX_LOG_SCALE))
     return Components(shares.softmax(0), means + start[:, None, None], 1 / scale)
 

@@ -25,7 +25,6 @@ from torch.nn import functional as F
 
 from rgflow.bijectors.base import Bijector, Context, Domain, Mapped, MapSpec
 from rgflow.bijectors.mixture import (
-    SPREAD,
     Bounded,
     Measured,
     Units,
@@ -37,6 +36,7 @@ from rgflow.bijectors.mixture import (
     mixture_forward,
     mixture_inverse,
     of_some,
+    start_means,
 )
 from rgflow.bijectors.pixels import LEVELS, MIN_PIXEL, Tables, find_place
 from rgflow.conditioners import WindowNetwork
@@ -352,7 +352,7 @@ class WindowMixture(Bijector):
         near, free = list(self.near), (0, 0, self.components - len(self.near), 0)
         values = level.T.unflatten(0, (-1, self.channels))[near].transpose(0, 1)  # [C, k, R]
         means = (values + 0.5 - units.centre[:, None]) / units.unit[:, None]
-        start = torch.linspace(-SPREAD, SPREAD, self.components).to(means)[-len(near) :, None]
+        start = start_means(self.components, means)[-len(near) :, None]
         absent = torch.zeros_like(means)
         if missing is not None:
             absent = absent.masked_fill(missing.T[near], ABSENT)
