@@ -292,7 +292,7 @@ FIELDS = [
     "count", "sensitivity", "factor", "x",
 ]  # fmt: skip
 TASKS = ["repair", "find", "surprise", "complete", "redraw", "enlarge", "copied", "parts"]
-TASKS += ["steps", "none"]
+TASKS += ["steps", "infrared", "none"]
 TEXTS = [
     b"", b"{", b"[]", b"null", b"[" * 100_000, b'{"a":' * 50_000, b"\xff\xfe", b"NaN",
     b'{"top": 1, "top": 2}', b"9" * 5000, b'{"seed": ' + b"9" * 5000 + b"}", b'"' + b"x" * 900_000,
@@ -426,7 +426,8 @@ def request(server: Server, random: Random) -> Sent:
     elif page < 0.55:  # an upload
         method = "POST"
         path, name = some(
-            [("/photographs", "file"), ("/photographs/{}/steps", "file"),
+            [("/photographs", "file"), ("/photographs/{}/infrared", "file"),
+             ("/photographs/{}/steps", "file"),
              ("/latents/gradio_api/upload", "files"), ("/latents/gradio_api/upload?upload_id=x",
              "files")],
             random,

@@ -19,7 +19,7 @@ from flows import random_flow
 from rgflow import load_flow
 from rgflow.app import album, tasks
 from rgflow.app.album import Album
-from rgflow.app.data_urls import mask_url
+from rgflow.app.data_urls import mask_from, mask_url
 from rgflow.app.jobs import Jobs, StoppedError
 from rgflow.app.models import Flows
 from rgflow.app.photographs import Photographs
@@ -125,6 +125,31 @@ def test_hostile_requests_are_refused(client, photo, path, body, status):
         assert lines(answer)[-1]["error"].startswith("Expected ")
     assert "Traceback" not in answer.text
     assert pixels_of(client, photo).shape == (48, 64, 3)
+
+
+def test_infrared_scans_say_where_the_damage_is(client, photo):
+    scan = np.full((48, 64), 200, dtype=np.uint8)
+    scan[20, 10:40] = 50
+
+    def sent(image, name=photo, **query):
+        content = io.BytesIO()
+        image.save(content, "PNG")
+        files = {"file": ("ir.png", content.getvalue())}
+        return client.post(f"/photographs/{name}/infrared", files=files, params=query)
+
+    found = sent(Image.fromarray(scan)).json()
+    assert found["pixels"] == 3 * 32
+    assert mask_from(found["mask"], 48, 64)[19:22, 9:41].all()
+    for answer, status in (
+        (sent(noise()), 422),
+        (sent(Image.fromarray(scan[1:])), 422),
+        (sent(Image.fromarray(scan), sensitivity=2), 422),
+        (sent(Image.fromarray(scan), name="other"), 404),
+        (client.post(f"/photographs/{photo}/infrared", files={"file": b"no picture"}), 422),
+        (client.post(f"/photographs/{photo}/infrared", json={}), 422),
+    ):
+        assert answer.status_code == status
+        assert "Traceback" not in answer.text
 
 
 def test_a_region_without_surroundings_is_refused(client, photo):

@@ -118,6 +118,17 @@ def test_tools_of_the_hand(me, large, tmp_path):  # noqa: F811
     me.idle()
     assert me.page.evaluate("bounds()") == before
     me.page.click("#clear")
+    # An infrared scan says where the damage is.
+    light = np.full(mask.shape, 200, dtype=np.uint8)
+    for scan, said in ((light, "no damage"), (np.where(mask, 40, light), "pixels marked")):
+        Image.fromarray(scan.astype(np.uint8)).save(tmp_path / "infrared.png")
+        me.page.evaluate("document.body.dataset.busy = 'true'")
+        me.page.set_input_files("#infrared", tmp_path / "infrared.png")
+        me.idle()
+        assert said in me.said()
+    left, top, right, bottom = before
+    assert me.page.evaluate("bounds()") == [left - 1, top - 1, right + 1, bottom + 1]
+    me.page.click("#clear")
     # A place is copied.
     me.page.evaluate("scale = 2; x0 = 1000; y0 = 700; draw()")
     me.page.keyboard.press("r")

@@ -30,6 +30,7 @@ from rgflow.app.saving import archived, exported, lossy
 from rgflow.app.tasks import MAX_PIXELS, OF_AVERAGES, TASKS, Region, Task
 from rgflow.photographs import examples
 from rgflow.photographs.damage import SENSITIVITY
+from rgflow.photographs.infrared import damage_in, read_infrared
 from rgflow.photographs.pictures import image_of, read
 from rgflow.photographs.scoring import check_size
 from rgflow.processes import Helpers
@@ -42,6 +43,8 @@ TILE = 512
 """Edge of a tile in pixels, as in `marking.js`."""
 MAX_ZOOM = 9
 """The largest reduction of tiles is 2^9."""
+Sensitivity = Annotated[float, Field(ge=0, le=1)]
+"""To damage, as for `rgflow.photographs.damage.find_damage`."""
 SCRIPTS = ("download.js", "asking.js", "marking.js", "photographs.js", "tools.js")
 
 
@@ -111,6 +114,7 @@ class Photographs:
             "/{name}/close": lambda name: album.close(name),
             "/{name}/forget": lambda name: album[name].learned.clear(),
             "/{name}/steps": self.mark,
+            "/{name}/infrared": self.infrared,
             "/{name}/undo": lambda name: _gone(album[name], -1),
             "/{name}/redo": lambda name: _gone(album[name], 1),
             "/{name}/take/{number}": self.take,
@@ -141,9 +145,7 @@ class Photographs:
 
     def upload(self, file: UploadFile, request: Request) -> dict[str, Any]:
         """Open a file that is sent."""
-        content = io.BytesIO(file.file.read())
-        content.name = Path(file.filename or "picture").name[:80]
-        return self._opened(content, request)
+        return self._opened(_sent(file), request)
 
     def example(self, name: str, request: Request) -> dict[str, Any]:
         """Open a damaged example, with its damage marked."""
@@ -221,6 +223,15 @@ class Photographs:
         with _refusing():
             return self.album[name].do(**step.model_dump(exclude_defaults=True))
 
+    def infrared(
+        self, name: str, file: UploadFile, sensitivity: Sensitivity = SENSITIVITY
+    ) -> dict[str, Any]:
+        """What the infrared scan of a picture shows to be damaged, as a mask to be marked."""
+        photo = self.album[name]
+        with self.decoding, _refusing():
+            found = damage_in(read_infrared(_sent(file), photo.shape), sensitivity=sensitivity)
+        return {"mask": mask_url(found), "pixels": int(found.sum())}
+
     def take(self, name: str, number: int) -> dict[str, Any]:
         """Use one of those drawn."""
         photo = self.album[name]
@@ -244,6 +255,13 @@ class Photographs:
         return StreamingResponse(
             archived(photos, like=like), headers=headers, media_type="application/zip"
         )
+
+
+def _sent(file: UploadFile) -> io.BytesIO:
+    """A file that is sent, with its name."""
+    content = io.BytesIO(file.file.read())
+    content.name = Path(file.filename or "picture").name[:80]
+    return content
 
 
 def _gone(photo: Photo, way: int) -> dict[str, Any]:

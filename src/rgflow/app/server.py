@@ -37,7 +37,7 @@ MAX_EVENTS_OF_A_KIND, MAX_EVENTS, MAX_WAITING = 4, 40, 200
 LATENTS = "faces"
 """The model of the page of latents, unless another one is asked for."""
 LIMITS = {
-    r"/photographs": MAX_FILE + (1 << 16),  # with the form around it
+    r"/photographs(/[^/]+/infrared)?": MAX_FILE + (1 << 16),  # with the form around it
     r"/photographs/[^/]+/[^/]+": MAX_BUFFERED,  # with a mask, as a PNG picture in base64
     r"/latents/gradio_api/upload": MAX_UPLOAD + (1 << 16),
 }

@@ -131,6 +131,17 @@ $("mask").onchange = event => {
     say("The marks are added: press Repair what is marked.");
   });
 };
+$("open-infrared").onclick = () => $("infrared").click();
+$("infrared").onchange = event => {
+  const [file] = event.target.files; event.target.value = "";
+  if (file) doing("Reading the infrared scan…", async () => {
+    const body = new FormData(); body.append("file", file);
+    const found = await (await ask(`photographs/${photo.id}/infrared?sensitivity=${$("sensitivity").value}`, { method: "POST", body })).json();
+    if (!found.pixels) { say("The infrared scan shows no damage at this sensitivity."); return; }
+    await mark("the infrared scan", [{ image: found.mask, left: 0, top: 0 }]);
+    say(`${count(found.pixels, "pixel")} marked: press Repair what is marked.`);
+  });
+};
 
 // Draws at full size, side by side, to choose from.
 let choosing = null;   // what draws them
