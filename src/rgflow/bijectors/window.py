@@ -13,7 +13,7 @@ last pixel puts the average in its place: the whole part of its result is y, and
 place of the pixel among those n values, in their distribution.
 
 Letters in shapes: R rows (sites); C channels; S sites of the context; E numbers of embeddings;
-K components, of which k copy; w width of the network.
+K components, k of them copies; w width of the network.
 """
 
 import math
@@ -106,7 +106,7 @@ class WindowMixture(Bijector):
                 f"geometry windows."
             )
         self.near, self.joint = spec.near[:copies], copies > 0
-        self.free, self.components = components, components + len(self.near)
+        self.components = components + len(self.near)
         self.channels, self.square = spec.channels, spec.square
         share = torch.full((LEVELS,), 1 / LEVELS, dtype=torch.float64)
         below = torch.arange(LEVELS, dtype=torch.float64) / LEVELS
