@@ -7,7 +7,7 @@ from flows import config, random_flow, randomise
 from rgflow import make_flow
 from rgflow.bijectors import WindowMixture
 from rgflow.repair import particles
-from rgflow.repair.particles import complete, maps_once, parts
+from rgflow.repair.particles import complete, filling_of, maps_once, parts
 from rgflow.repair.population import resampled
 
 KIND = {
@@ -36,10 +36,11 @@ OWN = WINDOWS | {
 
 
 def dark_flow(kind=KIND, channels=1, **options):
-    """A random flow of 8×8 images of one channel, which have few values."""
-    flow = make_flow(config(**kind, height=8, width=8, channels=channels, **options)).double()
+    """A random flow of images, by default 8×8 of one channel, which have few values."""
+    sizes = {"height": 8, "width": 8, "channels": channels}
+    flow = make_flow(config(**kind, **sizes | options)).double()
     randomise(flow)
-    flow.fit_pixels(torch.randint(4, (40, channels, 8, 8), dtype=torch.uint8))
+    flow.fit_pixels(torch.randint(4, (40, *flow.image_shape), dtype=torch.uint8))
     return flow
 
 
@@ -173,6 +174,19 @@ def test_what_is_told_is_so(kind, monkeypatch):
     rises = (torch.tensor(third.curve) - torch.tensor(first.curve)).unique(dim=0)
     assert torch.allclose(rises, rises[:1], atol=1e-4)
     assert third.log_prob == pytest.approx(first.log_prob + rises[0].item(), abs=1e-4)
+
+
+def test_what_is_connected_begins_as_one():
+    flow = dark_flow(WINDOWS, height=32, width=32)
+    hole = flow.lattice.box(1, 2, 20, 3)  # across the edges of parts
+    hole[21:23, 5:30] = True  # touches a corner
+    hole[28, 3] = True
+    filling = filling_of(flow, hole)
+    assert sum(batch.count for batch in filling.batches) > 2
+    pieces = filling.whole
+    assert pieces.count == 2
+    assert (filling.sites[pieces.places] == filling.sites).all()
+    assert pieces.owners.tolist() == [0] * (len(filling.sites) - 1) + [1]
 
 
 def test_it_can_be_stopped():

@@ -3,6 +3,7 @@
 A hole is cut into parts, of 8×8 sites on the grid of level 0, 3, 6, …: a part of level s holds the
 missing sites of the levels s to s + 2, which cells read from at most 3·reach·2^(s+1) pixels away.
 Parts that are so far apart that no cell reads both are drawn together, each with its own weights.
+The first completion draws every connected piece of the hole as one part.
 
 Cells are looked up from the missing sites, so time and memory don't grow with the image.
 
@@ -15,6 +16,7 @@ from typing import cast
 
 import numpy as np
 import torch
+from scipy.ndimage import label  # type: ignore[attr-defined]  # found when it runs
 from torch import Tensor
 
 from rgflow.bijectors.base import Context
@@ -70,7 +72,8 @@ class WindowFilling:
     """
 
     def __init__(self, layers: Sequence[Cellwise], hole: Mask) -> None:
-        self._layers, self._columns, self.sites = layers, hole.shape[1], np.argwhere(hole)
+        self._layers, self._columns = layers, hole.shape[1]
+        self._hole, self.sites = hole, np.argwhere(hole)
         self._affected: dict[Parts, list[WindowCells]] = {}
 
     @cached_property
@@ -101,8 +104,11 @@ class WindowFilling:
 
     @property
     def whole(self) -> Parts:
-        """All parts at once, though they have cells in common, for the first completion."""
-        return self._parts(np.arange(len(self.sites)), PART_EDGE)
+        """Connected pieces of the hole, each drawn as one, for the first completion: parts of a
+        piece that chose their particles alone would not fit one another."""
+        connected = np.ones((3, 3))  # diagonal neighbours too
+        numbers, count = label(self._hole, connected)
+        return Parts(np.arange(len(self.sites)), numbers[self._hole] - 1, count)
 
     def _parts(self, places: Ids, edge: int) -> Parts:
         rows, columns = (self.sites[places] // edge).T
