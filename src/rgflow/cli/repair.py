@@ -43,7 +43,7 @@ def run(arguments: Sequence[str]) -> None:
         "pictures",
         nargs="+",
         type=str,
-        help=f"{collecting.WHAT}; or example:NAME, of scratches, text, dust, blocks",
+        help=f"{collecting.WHAT}; or example:NAME, of scratches, text, dust, pixels, blocks, print",
     )
     options.word("model", "photos", "a model of photographs: its name or folder, or a run")
     regions.add_options(options)

@@ -1,62 +1,38 @@
-"""Damaged photographs to try repairs on, from packages that rgflow depends on."""
+"""Damaged photographs to try repairs on: simulated damage of photographs from packages that rgflow
+depends on."""
 
 import io
-from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from rgflow.cells import Mask
 from rgflow.data.patches import photograph
+from rgflow.photographs.simulation import (
+    Damage,
+    DeadPixels,
+    Dust,
+    Hairs,
+    MissingBlocks,
+    Scan,
+    Scratches,
+    Simulator,
+    Specks,
+    Text,
+)
 
-Random = np.random.Generator
+_SCAN = Scan(blur=(0.3, 0.3), noise=(1.0, 1.0), gain=(1, 1), gamma=(1, 1), compressed=0.0)
+_WHITE = ((225, 255),)
 
-
-def _scratches(shape: tuple[int, int], random: Random) -> Mask:
-    image = Image.new("L", shape[::-1])
-    draw = ImageDraw.Draw(image)
-    for _ in range(7):
-        x, y = random.random(2) * shape[::-1]
-        angle, bend = random.uniform(0, np.pi), random.uniform(-0.004, 0.004)
-        points = []
-        for _ in range(60):
-            points.append((float(x), float(y)))
-            x, y = x + 5 * np.cos(angle), y + 5 * np.sin(angle)
-            angle += bend * 5
-        draw.line(points, fill=255, width=int(random.integers(1, 4)))
-    return np.asarray(image) > 0
-
-
-def _dust(shape: tuple[int, int], random: Random) -> Mask:
-    out: Mask = random.random(shape) < 0.03
-    return out
-
-
-def _text(shape: tuple[int, int], random: Random) -> Mask:
-    image = Image.new("L", shape[::-1])
-    font = ImageFont.load_default(size=26)
-    for top in range(20, shape[0] - 30, 90):
-        ImageDraw.Draw(image).text((20, top), "do not copy  " * 6, fill=255, font=font)
-    return np.asarray(image) > 128
-
-
-def _blocks(shape: tuple[int, int], random: Random) -> Mask:
-    few = random.random([size // 8 for size in shape]) < 0.05
-    out = np.zeros(shape, dtype=bool)
-    lost = few.repeat(8, 0).repeat(8, 1)
-    out[: lost.shape[0], : lost.shape[1]] = lost
-    return out
-
-
-EXAMPLES: dict[str, tuple[str, Callable[[tuple[int, int], Random], Mask], int]] = {
-    "scratches": ("china", _scratches, 250),
-    "text": ("flower", _text, 255),
-    "dust": ("astronaut", _dust, 0),
-    "blocks": ("coffee", _blocks, 40),
+EXAMPLES: dict[str, tuple[str, tuple[Damage, ...]]] = {
+    "scratches": ("china", (Scratches(number=(0.6, 0.6), opacity=(0.8, 1), shades=_WHITE),)),
+    "text": ("flower", (Text(number=(0.3, 0.3), width=(24, 34), opacity=(1, 1), shades=_WHITE),)),
+    "dust": ("coffee", (Dust(opacity=(0.5, 1)), Specks(number=(5, 5), opacity=(0.5, 1)))),
+    "pixels": ("astronaut", (DeadPixels(number=(490, 490)),)),
+    "blocks": ("coffee", (MissingBlocks(number=(8, 8), edges=(8,), shades=((40, 40),)),)),
+    "print": ("astronaut", (Scratches(number=(0.3, 0.3)), Hairs(), Dust(number=(1, 1)), Specks())),
 }
-"""By kind of damage: the photograph, the function that makes the mask, and the grey level of
-damaged pixels."""
+"""By what they show: the photograph, and the kinds of damage."""
 
 
 def damaged(name: str) -> tuple[io.BytesIO, Mask]:
@@ -67,17 +43,11 @@ def damaged(name: str) -> tuple[io.BytesIO, Mask]:
         >>> Image.open(file).size, mask.shape
         ((640, 427), (427, 640))
     """
-    which, make, grey = EXAMPLES[name]
-    pixels: NDArray[np.uint8] = photograph(which).transpose(1, 2, 0)
-    mask = make((pixels.shape[0], pixels.shape[1]), np.random.default_rng(4))
-    bad = np.where(mask[..., None], grey, pixels).astype(np.uint8)
-    return _file(bad, which), mask
-
-
-def _file(pixels: NDArray[np.uint8], name: str) -> io.BytesIO:
-    """Pixels [H, W, 3] as a PNG file of some name."""
+    which, kinds = EXAMPLES[name]
+    simulator = Simulator(chances=[(kind, 1.0) for kind in kinds], scan=_SCAN)
+    made = simulator(photograph(which), np.random.default_rng(4))
     file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
+    Image.fromarray(made.picture.transpose(1, 2, 0)).save(file, "PNG")
     file.seek(0)
-    file.name = f"{name}.png"
-    return file
+    file.name = f"{which}.png"
+    return file, made.mask
