@@ -334,8 +334,7 @@ def completions(
         particles: Number of particles.
         generator: Source of randomness, on the CPU.
         progress: Called with the share of the work that is done.
-        preview: Called with a first completion, whose parts were drawn at once and so fit one
-            another less well.
+        preview: Called with a first completion, before any part of it is drawn again.
 
     Returns:
         Each, uint8 [C, H, W], as soon as it is drawn.
