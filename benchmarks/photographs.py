@@ -2,11 +2,11 @@
 
     python benchmarks/photographs.py [PART ...] [--out benchmarks/results/photographs.json]
 
-Scoring at several sizes; a scratch of 500 pixels in 12 megapixels, from the
-command to the file; the page of photographs in a browser, with ten people; log p and sampling of
-one megapixel; drawing 10×10 pixels in a small and in a large image. The parts
-scoring, repair, page, one_megapixel and repair_step measure these alone; what was measured of the
-others stays in the file. Needs the extra `dev`, and Chromium.
+Scoring at several sizes; a scratch of 500 pixels in 12 megapixels, and the damage of a print that
+has to be found first, from the command to the file; the page of photographs in a browser, with ten
+people; log p and sampling of one megapixel; drawing 10×10 pixels in a small and in a large image.
+The parts scoring, repair, search, page, one_megapixel and repair_step measure these alone; what was
+measured of the others stays in the file. Needs the extra `dev`, and Chromium.
 """
 
 import argparse
@@ -28,6 +28,7 @@ from steps import last_line, seconds, trainer, write
 
 from rgflow import load_flow, preset
 from rgflow.data.patches import photograph
+from rgflow.photographs.simulation import Dust, Hairs, Scratches, Simulator
 from rgflow.repair.particles import complete
 
 ROOT = Path(__file__).parents[1]
@@ -57,8 +58,8 @@ def pictured(megapixels: float, folder: Path, scratch: bool = False) -> Path:
     return path
 
 
-def timed(arguments: list[str]) -> dict[str, float]:
-    """Seconds and the most memory in GiB of a command, with one thread."""
+def timed(arguments: list[str], threads: int = 1) -> dict[str, float]:
+    """Seconds and the most memory in GiB of a command."""
     started = time.perf_counter()
     code = (
         "import resource, runpy, sys; sys.argv = sys.argv[1:]\n"
@@ -68,7 +69,7 @@ def timed(arguments: list[str]) -> dict[str, float]:
     )
     said = subprocess.run(
         [sys.executable, "-c", code, "rgflow", *arguments],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": str(threads)},
         stdout=subprocess.PIPE,
         text=True,
         cwd=ROOT,
@@ -97,6 +98,24 @@ def repairing(folder: Path, megapixels: float) -> dict[str, dict[str, float]]:
     return {
         "learned": timed([*command, str(folder / "out"), "--adapt", "10"]),
         "as_it_is": timed([*command, str(folder / "plain")]),
+    }
+
+
+def searching(folder: Path, megapixels: float, threads: int = 2) -> dict[str, float]:
+    """Scratches, hairs and dust of a print found in a large picture, and repaired."""
+    path = pictured(megapixels, folder)
+    kinds = (Scratches(number=(0.02, 0.02)), Hairs(number=(0.02, 0.02)), Dust(number=(0.1, 0.1)))
+    simulator = Simulator(chances=[(kind, 1.0) for kind in kinds])
+    whole = np.asarray(Image.open(path)).transpose(2, 0, 1)
+    made = simulator(whole, np.random.default_rng(0))
+    Image.fromarray(made.picture.transpose(1, 2, 0)).save(path, compress_level=1)
+    took = timed(["repair", str(path), "--out", str(folder / "found")], threads)
+    marked = np.asarray(Image.open(folder / "found" / f"{path.stem}-mask.png")) > 0
+    return {
+        **took,
+        "threads": threads,
+        "damaged": float(made.mask.mean()),
+        "marked": float(marked.mean()),
     }
 
 
@@ -207,7 +226,7 @@ def repair_step(edge: int, turns: int) -> dict[str, float]:
     return {"edge": edge, "seconds_32": small, "seconds": large, "ratio": large / small}
 
 
-PARTS = ("scoring", "repair", "page", "one_megapixel", "repair_step")
+PARTS = ("scoring", "repair", "search", "page", "one_megapixel", "repair_step")
 
 
 def main() -> None:
@@ -230,6 +249,7 @@ def main() -> None:
         measures: dict[str, Callable[[], object]] = {
             "scoring": lambda: scoring(folder, sizes),
             "repair": lambda: repairing(folder, sizes[-1]),
+            "search": lambda: searching(folder, sizes[-1]),
             "page": lambda: page(folder, max(sizes[-1], 3), visitors),
             "one_megapixel": lambda: one_megapixel(edge),
             "repair_step": lambda: repair_step(edge, turns),
