@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from flows import config, random_flow
-from rgflow import RealNVP, RGFlow, data, load_flow, make_flow, preset
+from rgflow import RealNVP, RGFlow, data, load_flow, make_flow, preset, tensors
 from rgflow.kinds import trust
 
 
@@ -130,6 +130,27 @@ def test_shared_weights_are_stored_once(tmp_path):
     flow.save_pretrained(tmp_path)
     size = (tmp_path / "model.safetensors").stat().st_size
     assert size < 1.3 * 4 * sum(p.numel() for p in flow.parameters()) + 20_000
+
+
+def test_names_of_shared_weights_are_few(tmp_path):
+    """Modules that share all tensors are named, not each tensor."""
+    windows = {"kind": "windows", "period": 4, "shared_phases": True}
+    flow = random_flow(torch.float32, map="window", depth=1, pixels="uniform", geometry=windows)
+    flow.save_pretrained(tmp_path)
+    kept, words = tensors.load(tmp_path / "model.safetensors")
+    state = flow.state_dict()
+    assert len(kept) + 3 * (len(words) - 1) < len(state)
+    loaded = load_flow(tmp_path).state_dict()
+    assert loaded.keys() == state.keys()
+    assert all(torch.equal(loaded[name], state[name]) for name in state)
+
+
+def test_a_file_that_names_too_many_tensors(folder):
+    kept, words = tensors.load(folder / "model.safetensors")
+    words |= {f"other{k}": "steps" for k in range(100_000)}
+    tensors.save(folder / "model.safetensors", kept, words)
+    with pytest.raises(ValueError, match="it names more than 131,072 tensors"):
+        RGFlow.from_pretrained(folder)
 
 
 # ---------------------------------------------------------------- code of others

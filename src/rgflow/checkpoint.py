@@ -18,6 +18,8 @@ FORMAT = 1
 DTYPES = ("float32", "float64")
 Storage = Literal["float16"]
 """Number formats that weights may be stored in, other than their own."""
+MAX_NAMES = 1 << 17
+"""Most tensors of a model, with those that are shared, by their names."""
 MAX_ROUNDING_ERROR = 0.01
 """Largest error of a tensor's rounded numbers, relative to the largest of them: that of normal
 numbers of float16 is below 0.0005."""
@@ -39,7 +41,8 @@ def save(
 
 
 def _once(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors without those that have their numbers from another, and the names of these."""
+    """Tensors without those that have their numbers from another; and which have, by the name of a
+    tensor, or of a module all of whose tensors have them from the module that is named."""
     first, kept, shared = dict[Any, str](), dict[str, Tensor](), dict[str, str]()
     for name in sorted(state):
         tensor = state[name]
@@ -48,7 +51,37 @@ def _once(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
             shared[name] = first[place]
         else:
             first[place], kept[name] = name, tensor
-    return kept, shared
+    modules = dict(map(_without_common_end, shared.items()))
+    whole = _all_of(kept, modules)
+    same = whole.keys() == state.keys() and all(
+        whole[name] is kept[before] for name, before in shared.items()
+    )
+    return kept, modules if same else shared
+
+
+def _without_common_end(names: tuple[str, str]) -> tuple[str, str]:
+    """Two names without the parts in which they end alike."""
+    one, other = (name.split(".") for name in names)
+    while min(len(one), len(other)) > 1 and one[-1] == other[-1]:
+        del one[-1], other[-1]
+    return ".".join(one), ".".join(other)
+
+
+def _all_of(kept: dict[str, Tensor], shared: dict[str, str]) -> dict[str, Tensor]:
+    """All tensors, of which `_once` found these."""
+    ends = dict[str, list[str]]()  # of the names of tensors, by their beginnings
+    for name in kept:
+        parts = name.split(".")
+        for length in range(1, len(parts) + 1):
+            start = ".".join(parts[:length])
+            ends.setdefault(start, []).append(name[len(start) :])
+    found = dict(kept)
+    for one, first in shared.items():
+        for end in ends.get(first, ()):
+            found.setdefault(one + end, kept[first + end])
+        if len(found) > MAX_NAMES:
+            raise DamagedError(f"it names more than {MAX_NAMES:,} tensors")
+    return found
 
 
 def _rounded(state: dict[str, Tensor], storage: Storage) -> dict[str, Tensor]:
@@ -102,7 +135,9 @@ def load_weights(folder: Path) -> dict[str, Tensor]:
     """
     path = folder / WEIGHTS
     try:
-        state, metadata = tensors.load(path)
+        kept, shared = tensors.load(path)
+        config = shared.pop("config", None)
+        state = _all_of(kept, shared)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"Expected {WEIGHTS} in {folder}; it isn't there.") from error
     except DamagedError as error:
@@ -115,14 +150,13 @@ def load_weights(folder: Path) -> dict[str, Tensor]:
             f"Expected {path} and {CONFIG} beside it as they were shipped, with the SHA-256 on the "
             f"card; they are others or were changed: get them again, or delete the card, {CARD}."
         )
-    config = metadata.pop("config", None)
     beside = read_json(folder / CONFIG, "the config of a model")
     if config is not None and json_in(config) != beside:
         raise ValueError(
             f"Expected {folder / CONFIG} as it was saved with the weights beside it; it is another "
             f"or was changed: restore it."
         )
-    return state | {name: state[kept] for name, kept in metadata.items() if kept in state}
+    return state
 
 
 def sha256_of(folder: Path) -> str:
