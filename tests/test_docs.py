@@ -159,17 +159,18 @@ def test_commands(page, line, place, monkeypatch):
         if block.caption:
             (place / block.caption).write_text(block.text)
     arguments = shlex.split(line.removeprefix("python -m "), comments=True)[1:]
-    for preset, run in (("ising-32", "runs/ising"), ("phi4-32", "runs/grow-8")):
+    tiny = ["--model.map.hidden", "4", "--steps", "1", "--batch_size", "4"]
+    tiny += ["--validate_count", "100"]
+    for preset, run, edge in (("ising-32", "runs/ising", 8), ("phi4-32", "runs/grow-16", 16)):
         if run in arguments and arguments[arguments.index(run) - 1] != "--out":
-            tiny = ["--model.map.hidden", "4", "--steps", "1", "--batch_size", "4"]
-            if preset.endswith("-32"):
-                tiny += ["--model.height", "8", "--model.width", "8"]
-            tiny += ["--validate_count", "100", "--out", run]
-            assert main(["train", preset, *tiny]) == 0
+            size = ["--model.height", f"{edge}", "--model.width", f"{edge}"]
+            assert main(["train", preset, *tiny, *size, "--out", run]) == 0
     if "--resume" in arguments:  # for one step more
         folder = arguments[arguments.index("--resume") + 1]
         steps = json.loads((place / folder / "run.json").read_text())["result"]["steps"]
         assert main(["train", "--resume", folder, "--steps", str(steps + 1)]) == 0
+    elif "runs/grow-32" in arguments:
+        assert main([*arguments, *tiny]) == 0
     elif arguments[0] == "train":  # checked, but not trained
         if "--print_config" not in arguments:
             arguments.append("--print_config")

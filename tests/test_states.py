@@ -153,6 +153,30 @@ def test_observables_by_enumeration(action, shape):
     assert (far < 4 * found.correlation.error).all()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["potts", "blume-capel"])
+def test_three_states_on_16_sites_by_enumeration(name):
+    """All 43 million fields, those whose first six sites are alike at a time."""
+    action, shape = ACTIONS[name], (4, 4)
+    first, rest = every(action, 1, 6).flatten(1), every(action, 1, 10).flatten(1)
+    sums = np.zeros(4)  # of weights; and with these, of E, |m|² and the two-point function at 1
+    for six in first:
+        fields = torch.cat((six.expand(len(rest), 6), rest), 1).view(-1, 1, 4, 4)
+        e = action.energies(fields)
+        columns = action.observed(fields)[0].sum(2)
+        m2 = columns.sum(2).square().sum(1) / 16**2
+        near = (columns * columns.roll(-1, 2)).sum((1, 2)) / 16
+        weights = (-e / action.temperature - action.log_z(1, *shape)).exp()
+        sums += [(weights * x).sum().item() for x in (torch.ones_like(e), e, m2, near)]
+    assert sums[0] == pytest.approx(1, rel=1e-10)
+    assert action.mean_energy(1, *shape) == pytest.approx(sums[1] / 16)
+    drawn = action.reference_fields((1, *shape), 16_000)[0].flatten(0, 1)
+    found = observables(moments(action, drawn), action, shape, tau=3.0)
+    susceptibility, correlation = found.numbers()["susceptibility"], found.correlation
+    assert abs(susceptibility.value - 16 * sums[2]) < 4 * susceptibility.error
+    assert abs(correlation.value[1] - sums[3]) < 4 * correlation.error[1]
+
+
 def test_exact_values_where_there_are_none():
     assert Potts().log_z(1, 16, 16) is None
     assert Potts().log_z(2, 2, 2) is None

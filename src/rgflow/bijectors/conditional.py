@@ -70,7 +70,8 @@ def conditional(spec: MapSpec, action: Action) -> Bijector:
         action: One that is `near`.
 
     Raises:
-        ValueError: If cells write more numbers than the action allows, 1 or 4.
+        ValueError: If cells write more numbers than the action allows, 1 or 4, or the action is of
+            another kind.
 
     Example:
         >>> site = conditional(MapSpec(channels=1, sites=1, context=4), FreeField(mass2=1.0))
@@ -80,7 +81,11 @@ def conditional(spec: MapSpec, action: Action) -> Bijector:
     """
     if isinstance(action, Spins):
         return HeatBath(spec, action)
-    assert isinstance(action, FreeField | Phi4)
+    if not isinstance(action, FreeField | Phi4):
+        raise ValueError(
+            f"Expected an action of spins, phi4 or free, whose sites can be drawn exactly; got "
+            f"{type(action).__name__}: use no geometry.exact."
+        )
     return Quartic(spec, action.normal if isinstance(action, FreeField) else action)
 
 
