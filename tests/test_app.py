@@ -71,7 +71,7 @@ def work(models, request, monkeypatch):
     monkeypatch.setattr(repairing, "STEPS", 6)
     monkeypatch.setattr(repairing, "DRAWS", 4)
     monkeypatch.setattr(repairing, "PARTICLES", 8)
-    monkeypatch.setattr(repairing, "SWEEPS", 2)
+    monkeypatch.setattr(repairing, "CHAINS", 3)
     return models.open(request.param)
 
 
@@ -204,7 +204,9 @@ def test_repairs(work):
     found, known = work.state.completions, ~torch.from_numpy(hole(work))
     for one in found:
         assert torch.equal(one.pixels[:, known], image[:, known])
-    assert len(found) > 1
+    assert len({one.pixels.numpy().tobytes() for one in found}) == len(found) == 3
+    likely = work.opened.flow.log_prob(torch.stack([one.pixels for one in found]))
+    assert likely.tolist() == pytest.approx(sorted(likely.tolist(), reverse=True), rel=1e-4)
     assert work.image is found[0]
     repairing.accept(work, found, 1)
     assert work.image is found[1]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from operator import itemgetter
 from typing import Any, ClassVar
 
 import gradio as gr
@@ -19,10 +20,11 @@ from rgflow.repair.climb import Climb
 from rgflow.repair.comparison import fill
 from rgflow.repair.particles import maps_once
 
-PARTICLES, SWEEPS, STEPS, DRAWS = 32, 6, 300, 100
-"""Settings for filling in holes: particles and sweeps, or steps and draws of a climb."""
-CLIMBS = 3
-"""Climbs from different starts; each gives one completion."""
+PARTICLES, STEPS, DRAWS = 32, 300, 100
+"""Settings for filling in holes: particles, or steps and draws of a climb."""
+CHAINS, CLIMBS = 6, 3
+"""Chains of particles, or climbs, from different starts; each gives one completion, as successive
+draws of a chain are too much alike."""
 
 
 class Repair(Panel):
@@ -115,17 +117,17 @@ def repair(work: Workspace, seed: int, stopping: Callable[[], bool]) -> None:
         raise ValueError("Expected something to repair; nothing is marked: paint over it first.")
     how: dict[str, Any] = {"climb": Climb(steps=STEPS, draws=DRAWS)}
     if once := maps_once(flow):
-        how = {"particles": PARTICLES, "sweeps": SWEEPS}
-    found = list[Tensor]()
-    for k in range(1 if once else CLIMBS):
+        how = {"particles": PARTICLES, "sweeps": 1}
+    found = list[tuple[float, Tensor]]()
+    for k in range(CHAINS if once else CLIMBS):
         how |= {"seed": seed + k, "progress": lambda *_: stopping()}
         filled = next(fill(flow, image[None], mask, **how))
-        found.append(to_bytes(filled.images)[0])
-        if filled.completions:
-            found += list(filled.completions[0].samples)
+        assert filled.log_prob is not None
+        found.append((filled.log_prob[0].item(), to_bytes(filled.images)[0]))
         if stopping():
             break
-    accept(work, [work.encode(one, "repaired") for one in found])
+    found.sort(key=itemgetter(0), reverse=True)
+    accept(work, [work.encode(one, "repaired") for _, one in found])
 
 
 def accept(work: Workspace, completions: Sequence[LatentImage], number: int = 0) -> None:
