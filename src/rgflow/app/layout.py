@@ -75,8 +75,8 @@ def build(sessions: SessionStore, panels: Sequence[Panel]) -> gr.Blocks:
                     strip = gr.HTML(elem_id="strip")
                     status = gr.HTML(elem_id="status")
                 gr.HTML(
-                    '<p id="doing" role="status"></p><p id="help" role="status" '
-                    'aria-live="polite"></p>'
+                    '<p id="doing" role="status">Opening the page …</p>'
+                    '<p id="help" role="status" aria-live="polite"></p>'
                 )
             with gr.Column(elem_id="right"), gr.Tabs(elem_id="tabs"):
                 for panel in panels:
@@ -112,7 +112,7 @@ def build(sessions: SessionStore, panels: Sequence[Panel]) -> gr.Blocks:
         staying = blocks.load(stay, names, [here], js=js, concurrency_limit=MAX_PAGES, **hidden)
         staying.failure(None, js="() => { window.rgflow.ended = true; }")
         here.change(None, js="() => window.rgflow.connect()")
-        page.on(here.change, lambda work: work.view.sent.clear())
+        page.on(here.change, lambda work: work.view.sent.clear(), words="Opening the model")
         page.wire()
     return blocks
 

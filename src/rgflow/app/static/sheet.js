@@ -3,6 +3,9 @@ const place = element.querySelector(".sheet");
 function update() {
   const value = props.value ? JSON.parse(props.value) : { items: [], size: 64 };
   const focused = [...place.children].indexOf(document.activeElement);
+  const captions = value.items.map(one => one.caption).join();
+  if (captions !== place.captions) place.scrollTop = 0;   // others: the first ones matter most
+  place.captions = captions;
   place.style.setProperty("--size", value.size + "px");
   place.replaceChildren(...value.items.map((one, index) => {
     const button = document.createElement("button");
