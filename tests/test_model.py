@@ -77,7 +77,8 @@ def jacobian(function, x, flow):
 def test_round_trip(flow):
     x = random_images(flow, 4)
     z = flow.encode(x)
-    torch.testing.assert_close(flow.decode(z), x, rtol=1e-9, atol=1e-9)
+    # Where a density is nearly flat, a mixture's quantiles are less exact than its distribution.
+    torch.testing.assert_close(flow.decode(z), x, rtol=1e-8, atol=1e-9)
     back = flow.encode(flow.decode(z))
     torch.testing.assert_close(back.flat(), z.flat(), rtol=1e-9, atol=1e-9)
 

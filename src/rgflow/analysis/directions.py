@@ -129,7 +129,7 @@ def _fitted(
     found = []
     for t, name in enumerate(("cosine", "sine") if label.kind == "angle" else ("",)):
         search.fit(x[train], label.targets[train, t])
-        weights = basis @ search.best_estimator_.coef_.ravel()
+        weights = basis @ search.best_estimator_.coef_.ravel().astype(np.float64)
         vector = np.zeros(inside.shape)
         vector[inside] = weights / max(float(np.linalg.norm(weights)), 1e-12)
         image = torch.from_numpy(vector).view(1, *z.image().shape[1:]).to(z.levels[0])
