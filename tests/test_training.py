@@ -655,7 +655,8 @@ def test_pictures_that_somebody_has_cleared_away_are_drawn_anew(tmp_path, monkey
 
 def test_optimisers_take_no_settings_from_a_checkpoint(run):
     state = run.checkpoints(2).load()
-    state["optimizers"][0]["param_groups"][0]["betas"] = ("x", None)
+    assert state["optimizers"][0].keys() == {"state"}
+    state["optimizers"][0]["param_groups"] = [{"betas": ("x", None)}]  # as earlier versions had
     run.checkpoints(2).save(12, state)
     assert train(tiny(steps=14), run, resume=True, progress=False).steps == 14
     state["optimizers"][0]["state"][0]["exp_avg"] = torch.zeros(3)

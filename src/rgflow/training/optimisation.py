@@ -103,7 +103,8 @@ class Optimisation:
         """Weights, state of the optimisers, and average."""
         return {
             "flow": self.flow.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            # Without groups of parameters: their options are in the settings, and rates change.
+            "optimizers": [{"state": one.state_dict()["state"]} for one in self.optimizers],
             "average": self.average.state_dict() if self.average else None,
         }
 
