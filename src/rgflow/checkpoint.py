@@ -68,7 +68,7 @@ def _without_common_end(names: tuple[str, str]) -> tuple[str, str]:
 
 
 def _all_of(kept: dict[str, Tensor], shared: dict[str, str]) -> dict[str, Tensor]:
-    """All tensors, of which `_once` found these."""
+    """All tensors by name, from those that are kept and the names that share them."""
     ends = dict[str, list[str]]()  # of the names of tensors, by their beginnings
     for name in kept:
         parts = name.split(".")
