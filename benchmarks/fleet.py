@@ -163,7 +163,8 @@ def speed(settings: argparse.Namespace, folder: Path) -> dict[str, Any]:
                 times = times_of(process, Path(f"{table}.parts", RECORD))
                 assert not process.returncode, process.communicate()
             tables.add(table.read_bytes())
-            each = (times[-1] - times[workers - 1]) / (len(times) - workers)
+            # Small pictures may all be found at once.
+            each = max(times[-1] - times[workers - 1], 0.01) / (len(times) - workers)
             seconds[engine, workers].append(each / settings.megapixels)
             print(turn, engine, workers, f"{1 / each:.3f} pictures per second", flush=True)
     assert len(tables) == 1, "Expected the same table of all workers; got several."

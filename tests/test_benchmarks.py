@@ -31,7 +31,7 @@ SMALLEST = {
     "benchmarks/explorer.py": ["--sessions", "1", "--turns", "2"],
     "benchmarks/fields.py": ["--sizes", "8", "--pictures", "OUT"],
     "benchmarks/fleet.py": [
-        "speed", "jobs", "small", "plan", "--pictures", "3", "--megapixels", "0.04", "--large",
+        "speed", "jobs", "small", "plan", "--pictures", "9", "--megapixels", "0.04", "--large",
         "0.05", "--small", "60",
     ],
     "benchmarks/floors.py": ["--colours", "2", "--grid", "160"],

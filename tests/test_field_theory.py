@@ -11,6 +11,7 @@ from scipy.signal import lfilter
 from scipy.special import logsumexp
 
 from flows import propagator
+from rgflow.actions import Phi4
 from rgflow.field_theory import (
     CRITICAL_TEMPERATURE,
     effective_sample_size,
@@ -19,6 +20,7 @@ from rgflow.field_theory import (
     ising,
     jackknife,
     log_mean_weight,
+    phi4,
     swendsen_wang,
     tau_int,
     transfer,
@@ -143,6 +145,31 @@ def site_moments(c2, c4):
         for k in (0, 2, 4)
     )
     return zeroth, low, second / zeroth, fourth / zeroth
+
+
+@pytest.mark.parametrize("c1", [-2.0, 0.7])
+def test_phi4_on_four_sites_by_quadrature(c1):
+    """By a sum over all values of all sites, whose neighbours are joined twice."""
+    grid = np.linspace(-2.7, 2.7, 51)
+    a, b, c, d = np.meshgrid(*[grid] * 4, indexing="ij", sparse=True)
+    action = 2 * c1 * (a + d) * (b + c) + sum(0.3 * x**2 + 5 * x**4 for x in (a, b, c, d))
+    weights = np.exp(-action) * (grid[1] - grid[0]) ** 4
+    log_z, mean = phi4((2, 2), c1, 0.3, 5.0)
+    assert log_z == pytest.approx(math.log(weights.sum()), abs=1e-8)
+    assert mean == pytest.approx((weights * action).sum() / weights.sum(), abs=1e-5)
+
+
+def test_phi4_on_narrow_lattices():
+    zeroth, low, second, fourth = site_moments(-1.0, 2.0)  # without neighbours
+    log_z, mean = phi4((4, 8), 0.0, -1.0, 2.0)
+    assert log_z == pytest.approx(32 * (math.log(zeroth) - low))
+    assert mean == pytest.approx(32 * (2 * fourth - second), rel=1e-5)
+    action = Phi4.albergo(mass2=-4, coupling=5.0)
+    fields, _ = action.reference_fields((1, 4, 4), 8_000)
+    found = action(fields.flatten(0, 1)).view(fields.shape[:2]).mean(0)  # of each chain
+    error = found.std().item() / len(found) ** 0.5
+    assert abs(found.mean().item() / 16 - action.mean_energy(1, 4, 4)) < 4 * error / 16 < 0.02
+    assert action.log_z(1, 8, 8) is action.log_z(2, 4, 4) is action.log_z(1, 4, 5) is None
 
 
 # ------------------------------------------------------------------------------------ statistics
@@ -387,6 +414,7 @@ def test_a_seed_gives_the_same_fields_and_starts_are_kept_apart():
         (lambda: ising(1, 2.0).log_z, "length to be at least 2; got 1"),
         (lambda: ising(4, 0.0).energy, "temperature to be at least 0.01; got 0.0"),
         (lambda: transfer((4, 4), -1.0, np.zeros(2), np.eye(2)), "to be at least 0.01; got -1.0"),
+        (lambda: phi4((6, 8), -2.0, 0.0, 5.0), "even sides, the shorter one at most 4; .* 6×8"),
         (lambda: swendsen_wang(4, math.nan), "temperature to be at least 0.01; got nan"),
         (lambda: swendsen_wang(4, 2.0, chains=0), "chains to be at least 1; got 0"),
         (lambda: gaussian_log_z((4, 4), -1, 2), "positive-definite.*smallest eigenvalue is 0"),

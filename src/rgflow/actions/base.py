@@ -160,7 +160,26 @@ class Phi4(Action, kind="phi4"):
 
         if self.c4 == 0:
             return channels * gaussian_log_z((height, width), self.c1, self.c2)
-        return None
+        found = self._exact(channels, height, width)
+        return found and found[0]
+
+    def mean_energy(self, channels: int, height: int, width: int) -> float | None:
+        found = self._exact(channels, height, width)
+        return found and found[1] / (height * width)
+
+    def _exact(self, channels: int, height: int, width: int) -> tuple[float, float] | None:
+        """ln Z and ⟨S⟩ of fields of one component on narrow lattices."""
+        from rgflow.field_theory.exact import MAX_SIDE, phi4
+
+        if (
+            channels != 1
+            or self.c4 == 0
+            or min(height, width) > MAX_SIDE
+            or height % 2
+            or width % 2
+        ):
+            return None
+        return phi4((height, width), self.c1, self.c2, self.c4)
 
 
 @config

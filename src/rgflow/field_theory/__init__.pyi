@@ -5,6 +5,7 @@ from .exact import CRITICAL_TEMPERATURE as CRITICAL_TEMPERATURE
 from .exact import Ising as Ising
 from .exact import gaussian_log_z as gaussian_log_z
 from .exact import ising as ising
+from .exact import phi4 as phi4
 from .exact import transfer as transfer
 from .monte_carlo import FieldChains as FieldChains
 from .monte_carlo import hmc as hmc

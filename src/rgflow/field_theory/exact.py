@@ -154,6 +154,69 @@ def transfer(
     return total.item(), -slope.item()
 
 
+MAX_SIDE = 4
+"""The longest shorter side of a lattice whose φ⁴ fields are summed over."""
+
+
+def phi4(shape: tuple[int, int], c1: float, c2: float, c4: float) -> tuple[float, float]:
+    """ln Z and ⟨S⟩ of S = Σ_x [c₁ Σ_μ φ_x φ_(x+μ) + c₂ φ_x² + c₄ φ_x⁴] on narrow lattices.
+
+    By its transfer matrix, where a bond between neighbours, exp(−c₁ φ φ'), is a sum over few
+    products of functions of either: eigenfunctions by quadrature, of which the largest 6 (on 4
+    columns; 10 on 2) leave an error of ln Z of about 10⁻⁵ near criticality. ⟨S⟩ is a
+    difference quotient, −∂ ln Z/∂k of kS.
+
+    Args:
+        shape: Rows and columns, even, at least one of them 2 or 4; two neighbours on an edge of 2
+            are joined twice.
+        c1: Coefficient of the products of neighbours.
+        c2: Coefficient of the squares.
+        c4: Coefficient of the fourth powers, positive.
+
+    Raises:
+        ValueError: If a number is out of range.
+
+    Example:
+        >>> log_z, action = phi4((4, 2), -2.0, 0.0, 5.0)
+        >>> round(log_z, 5), round(action, 4)
+        (3.30474, -0.8087)
+    """
+    length, width = max(shape), min(shape)
+    if any(size % 2 or size < 2 for size in shape) or width > MAX_SIDE or not c4 > 0:
+        raise ValueError(
+            f"Expected c4 > 0 and even sides, the shorter one at most {MAX_SIDE}; got c4 = {c4:g} "
+            f"and {shape[0]}×{shape[1]}."
+        )
+    step = 1e-3
+    low, middle, high = (
+        _phi4_log_z(length, width, k * abs(c1), k * c2, k * c4) for k in (1 - step, 1, 1 + step)
+    )
+    return middle, (low - high) / (2 * step)
+
+
+def _phi4_log_z(length: int, width: int, c1: float, c2: float, c4: float) -> float:
+    """ln Z for bonds exp(c₁ φ φ'); signs on half of the sites make that of any sign of c₁."""
+    import torch
+
+    # Beyond this value, a site is less likely than e⁻⁶⁰, whatever those around it.
+    well = max(2 * c1 - c2, 0) / c4
+    end = math.sqrt(well / 2 + math.sqrt(well**2 / 4 + 60 / c4))
+    grid = torch.linspace(-end, end, 200, dtype=torch.float64)
+    alone = (c2 * grid**2 + c4 * grid**4) / 4  # of each of a site's four bonds
+    bonds = (c1 * torch.outer(grid, grid) - alone[:, None] - alone).exp()
+    values, functions = torch.linalg.eigh(bonds * (grid[1] - grid[0]).sqrt())
+    rank = 6 if width == MAX_SIDE else 10
+    kept = functions[:, -rank:] * values[-rank:].sqrt()
+    site = torch.einsum("pu,pd,pl,pr->udlr", kept, kept, kept, kept)
+    row = site
+    for _ in range(width - 1):
+        row = torch.einsum("udlm,vemr->uvdelr", row, site).flatten(2, 3).flatten(0, 1)
+    rows = torch.einsum("udll->ud", row)
+    largest = rows.abs().max()
+    power = torch.linalg.matrix_power(rows / largest, length)
+    return float(power.trace().log() + length * largest.log())
+
+
 # ------------------------------------------------------------------------------- Gaussian fields
 
 
