@@ -3,6 +3,8 @@
 import importlib
 import json
 import math
+import os
+import signal
 import sys
 from dataclasses import replace
 from itertools import product
@@ -278,6 +280,37 @@ def test_a_resumed_run_is_the_uninterrupted_one(tmp_path):
             train(replace(config, steps=until), run, resume=bool(k), progress=False)
         flows.append(Run.open(tmp_path / name).checkpoints(1).load()["flow"])
     assert all(torch.equal(flows[0][name], flows[1][name]) for name in flows[0])
+
+
+def test_a_resumed_run_cools_down_as_the_uninterrupted_one(tmp_path, monkeypatch):
+    config = preset("free-8").changed(
+        {
+            "steps": 8, "batch_size": 4, "validate_count": 10, "compile": False, "model": TINY,
+            "objective": {"action": {"mass2": 4.0}, "cooling": 0.75},
+        }
+    )  # fmt: skip
+    strengths: list[float] = []
+    kind = type(config.objective)
+    losses = kind.reverse_losses
+
+    def noted(self, flow, batch, strength):
+        if torch.is_grad_enabled():
+            strengths.append(strength)
+            if len(strengths) == 11:  # the third step of the second run
+                os.kill(os.getpid(), signal.SIGINT)
+        return losses(self, flow, batch, strength)
+
+    monkeypatch.setattr(kind, "reverse_losses", noted)
+    train(config, Run.create(tmp_path / "whole"), progress=False)
+    assert strengths == pytest.approx([min(1, 0.5 + k / 12) for k in range(8)])
+    train(config, Run.create(tmp_path / "parts"), progress=False)
+    assert len(strengths) == 11
+    train(config, Run.unfinished(tmp_path / "parts"), resume=True, progress=False)
+    assert strengths[8:] == strengths[:8]
+    whole, parts = (
+        Run.open(tmp_path / name).checkpoints(1).load()["flow"] for name in ("whole", "parts")
+    )
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
 def test_measuring_a_run(run, capsys):
