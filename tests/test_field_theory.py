@@ -164,6 +164,15 @@ def test_phi4_on_narrow_lattices():
     log_z, mean = phi4((4, 8), 0.0, -1.0, 2.0)
     assert log_z == pytest.approx(32 * (math.log(zeroth) - low))
     assert mean == pytest.approx(32 * (2 * fourth - second), rel=1e-5)
+    # All but free: on four columns it isn't exact, so there is no value.
+    assert phi4((2, 4), -1.0, 2.5, 1e-6)[0] == pytest.approx(
+        gaussian_log_z((2, 4), -1.0, 2.5), abs=2e-5
+    )
+    assert phi4((4, 4), -1.0, 2.5, 1e-6) is None
+    # Deep wells: nearly a Gaussian around φ² = 26, of either sign.
+    assert phi4((4, 4), -1.0, -50.0, 1.0)[0] == pytest.approx(
+        16 * 52**2 / 4 + math.log(2) + gaussian_log_z((4, 4), -1.0, 106.0), abs=0.05
+    )
     action = Phi4.albergo(mass2=-4, coupling=5.0)
     fields, _ = action.reference_fields((1, 4, 4), 8_000)
     found = action(fields.flatten(0, 1)).view(fields.shape[:2]).mean(0)  # of each chain

@@ -5,6 +5,7 @@ Letters: L rows and columns; N sites; K = 1/T. J = 1 throughout.
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -155,16 +156,21 @@ def transfer(
 
 
 MAX_SIDE = 4
-"""The longest shorter side of a lattice whose φ⁴ fields are summed over."""
+"""The shorter side of a lattice of φ⁴ is at most this long for exact values."""
+RANKS = {2: 14, 4: 6}
+"""Functions kept of each bond, by the shorter side."""
+MAX_DROPPED = 5e-4
+"""The largest eigenvalue of a bond that may be left out, over that of the first. The error of ln Z
+on 4×4 was at most half of this ratio wherever it was compared with higher ranks."""
 
 
-def phi4(shape: tuple[int, int], c1: float, c2: float, c4: float) -> tuple[float, float]:
+@lru_cache(maxsize=8)
+def phi4(shape: tuple[int, int], c1: float, c2: float, c4: float) -> tuple[float, float] | None:
     """ln Z and ⟨S⟩ of S = Σ_x [c₁ Σ_μ φ_x φ_(x+μ) + c₂ φ_x² + c₄ φ_x⁴] on narrow lattices.
 
-    By its transfer matrix, where a bond between neighbours, exp(−c₁ φ φ'), is a sum over few
-    products of functions of either: eigenfunctions by quadrature, of which the largest 6 (on 4
-    columns; 10 on 2) leave an error of ln Z of about 10⁻⁵ near criticality. ⟨S⟩ is a
-    difference quotient, −∂ ln Z/∂k of kS.
+    By the transfer matrix. A bond between neighbours, exp(−c₁ φ φ'), is a sum over products of its
+    eigenfunctions, which are found by quadrature; the strongest are kept. ln Z is exact to 3·10⁻⁴,
+    and near criticality to 5·10⁻⁵. ⟨S⟩ is −∂ ln Z/∂k of kS, a difference quotient.
 
     Args:
         shape: Rows and columns, even, at least one of them 2 or 4; two neighbours on an edge of 2
@@ -172,6 +178,9 @@ def phi4(shape: tuple[int, int], c1: float, c2: float, c4: float) -> tuple[float
         c1: Coefficient of the products of neighbours.
         c2: Coefficient of the squares.
         c4: Coefficient of the fourth powers, positive.
+
+    Returns:
+        Both, or none where more functions would be needed, as for fields that are nearly free.
 
     Raises:
         ValueError: If a number is out of range.
@@ -191,22 +200,27 @@ def phi4(shape: tuple[int, int], c1: float, c2: float, c4: float) -> tuple[float
     low, middle, high = (
         _phi4_log_z(length, width, k * abs(c1), k * c2, k * c4) for k in (1 - step, 1, 1 + step)
     )
+    if low is None or middle is None or high is None:
+        return None
     return middle, (low - high) / (2 * step)
 
 
-def _phi4_log_z(length: int, width: int, c1: float, c2: float, c4: float) -> float:
+def _phi4_log_z(length: int, width: int, c1: float, c2: float, c4: float) -> float | None:
     """ln Z for bonds exp(c₁ φ φ'); signs on half of the sites make that of any sign of c₁."""
     import torch
 
-    # Beyond this value, a site is less likely than e⁻⁶⁰, whatever those around it.
-    well = max(2 * c1 - c2, 0) / c4
-    end = math.sqrt(well / 2 + math.sqrt(well**2 / 4 + 60 / c4))
-    grid = torch.linspace(-end, end, 200, dtype=torch.float64)
+    # Beyond `end`, where c₄ φ⁴ + (c₂ − 2 c₁) φ² = 60, fields are less likely than e⁻⁶⁰.
+    square, root = c2 - 2 * c1, math.sqrt((c2 - 2 * c1) ** 2 + 240 * c4)
+    end = math.sqrt(120 / (square + root) if square > 0 else (root - square) / (2 * c4))
+    grid = torch.linspace(-end, end, 400, dtype=torch.float64)
     alone = (c2 * grid**2 + c4 * grid**4) / 4  # of each of a site's four bonds
-    bonds = (c1 * torch.outer(grid, grid) - alone[:, None] - alone).exp()
-    values, functions = torch.linalg.eigh(bonds * (grid[1] - grid[0]).sqrt())
-    rank = 6 if width == MAX_SIDE else 10
-    kept = functions[:, -rank:] * values[-rank:].sqrt()
+    logs = c1 * torch.outer(grid, grid) - alone[:, None] - alone
+    highest = logs.max()
+    values, functions = torch.linalg.eigh((logs - highest).exp())
+    rank = RANKS[width]
+    if values[-rank - 1].abs() > MAX_DROPPED * values[-1]:
+        return None
+    kept = functions[:, -rank:] * (values[-rank:] / values[-1]).clamp(min=0).sqrt()
     site = torch.einsum("pu,pd,pl,pr->udlr", kept, kept, kept, kept)
     row = site
     for _ in range(width - 1):
@@ -214,7 +228,9 @@ def _phi4_log_z(length: int, width: int, c1: float, c2: float, c4: float) -> flo
     rows = torch.einsum("udll->ud", row)
     largest = rows.abs().max()
     power = torch.linalg.matrix_power(rows / largest, length)
-    return float(power.trace().log() + length * largest.log())
+    bond = highest + values[-1].log()  # two for each site, which has a step of the grid
+    sites = length * width * (2 * bond + (grid[1] - grid[0]).log())
+    return float(power.trace().log() + length * largest.log() + sites)
 
 
 # ------------------------------------------------------------------------------- Gaussian fields
