@@ -21,7 +21,9 @@ import torch
 from PIL import Image
 
 from flows import BIJECTORS, OPTIONS, by_day, random_flow
+from rgflow.analysis.fields import receptive_fields, sites_of
 from rgflow.analysis.traversals import prior_scale
+from rgflow.app import models as app_models
 from rgflow.app import views
 from rgflow.app.layout import opened_picture, save_image, save_latents, take_picture
 from rgflow.app.models import ModelStore
@@ -411,6 +413,27 @@ def test_latents_are_called_by_what_they_go_with(models, tmp_path):
     assert words.startswith(f"hair: level {level}, row {i}, column {j}")
     assert short == "hair"
     assert views.names(work, others[0]) == views.names(plain, others[0])
+
+
+def test_fields_of_many_latents_are_those_of_some_sites(models, tmp_path, monkeypatch):
+    folder = shutil.copytree(models.names["windows"], tmp_path / "many")
+    (folder / "names.json").write_text(json.dumps({"hair": [[0, 0, 3, 2]]}))
+    for name, value in {"MAX_WALKS": 15, "KEPT_FIELDS": 2, "FIELD_DRAWS": 1}.items():
+        monkeypatch.setattr(app_models, name, value)
+    work = Workspace(ModelStore(str(folder)).open(str(folder)))
+    work.view.panel, work.view.level = "Latents", 0
+    assert "the strongest of 18 of all 288" in moving.Latents().atlas_of_level(work)[2]
+    assert moving.shown_latents(work)[0] == (0, 0, 3, 2)
+    work.view.pixel = (3, 4)
+    assert "of the 15 next to it" in moving.Latents().atlas_of_level(work)[2]
+    near = work.opened.fields(0, (3, 4)).windows[0].addresses
+    sites = {tuple(site) for site in near[:, 1:3].tolist()}
+    assert sites == {(3, 4), (3, 3), (3, 5), (2, 3), (2, 5)}
+    for address in ((0, 3, 4, 0), (0, 7, 15, 1)):  # found already, and not yet
+        sites = sites_of(work.opened.flow, [address])
+        alone = receptive_fields(work.opened.flow, draws=1, temperature=0.8, sites=sites)
+        torch.testing.assert_close(work.opened.field(address), alone.field(address))
+    assert len(work.opened._fields) == 2
 
 
 @pytest.mark.parametrize("name", ["affine", "grey-once"])

@@ -88,7 +88,7 @@ def test_a_number_that_is_typed(me):
     me.reads("#status", "latents moved")
     me.page.fill("#latent-0 input[type=number]", "-500")
     me.changing(lambda: me.page.keyboard.press("Enter"))
-    assert me.page.locator("#latent-0 input[type=range]").input_value() == "-6"
+    assert me.page.locator("#latent-0 input[type=range]").input_value() == "-4"
     me.fits()
 
 

@@ -291,6 +291,12 @@ def receptive_fields(
     )
 
 
+def walks(flow: Flow, level: int) -> int:
+    """How many walks through the flow the receptive fields of all latents of a level take."""
+    everywhere = np.ones((flow.lattice.height, flow.lattice.width), dtype=bool)
+    return len(np.unique(_windows(flow, level, everywhere).colours))
+
+
 def sites_of(flow: Flow, addresses: Iterable[Address]) -> Mask:
     """The positions of some latents, a mask [H, W]; a `ValueError` if there is no such latent."""
     z, sites = flow.draw_each([0]), flow.lattice.site_levels < 0

@@ -11,10 +11,11 @@ from threading import Lock, RLock, Thread
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from rgflow import trained
-from rgflow.analysis.fields import ReceptiveFields, receptive_fields
+from rgflow.analysis.fields import ReceptiveFields, receptive_fields, walks
 from rgflow.checks import check_whole
 from rgflow.data.opening import picture_file
 from rgflow.figures import to_bytes
@@ -30,6 +31,10 @@ PHOTOGRAPHS = {False: "photos", True: "photos-averages"}
 """Flows of photographs of the package, by whether their coarse images are averages."""
 FIELD_DRAWS, FIELD_TEMPERATURE = 4, 0.8
 """Draws of latents over which receptive fields are averaged, at the temperature of samples."""
+MAX_WALKS = 300
+"""Walks through the flow that receptive fields may take at a time: some ten seconds."""
+KEPT_FIELDS = 32
+"""Receptive fields of so many levels, pixels and latents are kept."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +68,7 @@ class OpenModel:
     name: str
     model: Model
     _lock: RLock = field(default_factory=RLock, repr=False)
-    _fields: dict[int, ReceptiveFields] = field(default_factory=dict)
+    _fields: dict[bytes, ReceptiveFields] = field(default_factory=dict)
 
     @property
     def flow(self) -> Flow:
@@ -75,16 +80,45 @@ class OpenModel:
         """The flow in float64, in which images decode to what they were."""
         return self.flow.frozen(torch.float64)
 
-    def fields(self, level: int) -> ReceptiveFields:
-        """Receptive fields of the latents of a level; the first call takes a while."""
+    def fields(self, level: int, pixel: tuple[int, int] | None = None) -> ReceptiveFields:
+        """Receptive fields of the latents of a level; the first call takes a while.
+
+        Where that takes too many walks, those of some sites: next to a pixel or, without one, those
+        whose latents have names, and others spread evenly.
+        """
+        sites = np.argwhere(self.flow.lattice.site_levels == level)
+        most = MAX_WALKS // self.flow.image_shape[0]
+        if len(sites) > most and walks(self.flow, level) > MAX_WALKS:
+            if pixel:
+                away = np.square(sites - pixel).sum(1)
+                sites = sites[np.argsort(away, kind="stable")[:most]]
+            else:
+                named = [(i, j) for h, i, j, _ in self.names if h == level]
+                even = np.linspace(0, len(sites) - 1, most).astype(int)
+                sites = np.array([*named, *map(tuple, sites[even])])
+        return self._found(sites)
+
+    def field(self, address: Address) -> Tensor:
+        """The receptive field of one latent, [H, W]."""
+        _, i, j, c = address
         with self._lock:
-            if level not in self._fields:
-                draws = FIELD_DRAWS if self.flow.config.height <= 32 else 1  # takes up to a minute
-                sites = self.flow.lattice.site_levels == level
-                self._fields[level] = receptive_fields(
-                    self.flow, draws=draws, temperature=FIELD_TEMPERATURE, sites=sites
+            known = (one for one in self._fields.values() if not one.strengths[c, i, j].isnan())
+            found = next(known, None)
+        return (found or self._found(np.array([(i, j)]))).field(address)
+
+    def _found(self, sites: NDArray[np.int64]) -> ReceptiveFields:
+        """Receptive fields of the latents at some sites, [n, 2]."""
+        mask = np.zeros(self.flow.image_shape[1:], dtype=bool)
+        mask[tuple(sites.T)] = True
+        with self._lock:
+            if (key := mask.tobytes()) not in self._fields:
+                draws = FIELD_DRAWS if self.flow.config.height <= 32 else 1
+                if len(self._fields) == KEPT_FIELDS:
+                    del self._fields[next(iter(self._fields))]
+                self._fields[key] = receptive_fields(
+                    self.flow, draws=draws, temperature=FIELD_TEMPERATURE, sites=mask
                 )
-            return self._fields[level]
+            return self._fields[key]
 
     def prepare(self) -> None:
         """Compute the fields that are seen first now, while nobody waits for them."""

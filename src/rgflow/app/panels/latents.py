@@ -28,7 +28,7 @@ MAX_SLIDERS = 4
 """Latents that have a slider at the same time, as more don't fit the page."""
 SLIDER_ROUNDING = 0.00501
 """The largest difference between a latent and its slider, which shows two decimals."""
-SLIDER_END = 6.0
+SLIDER_END = 4.0
 """The end of the sliders, in units of the prior's scale."""
 SLIDER_COLOURS = ("#4cc9f0", "#f72585", "#90be6d", "#f9c74f")
 """Of the outlines of latents that have sliders, as in `style.css`."""
@@ -77,7 +77,7 @@ class Latents(Panel):
         def updates(work: Workspace) -> list[Any]:
             if work.view.panel == self.title:
                 with page.sessions.computing.released():  # they may not be found yet
-                    work.opened.fields(work.level)
+                    work.opened.fields(work.level, work.view.pixel)
             return self.atlas_of_level(work)
 
         page.on(level.input, set_view("level"), [level], words=self.opening)
@@ -97,18 +97,22 @@ class Latents(Panel):
         radio = gr.update(choices=levels, value=work.level)
         if work.view.panel != self.title:
             return [radio, gr.skip(), gr.skip()]
+        found, maps = work.opened.fields(work.level, work.view.pixel), list[dict[str, Any]]()
+        most, flow = len(found.of_level(work.level)), work.opened.flow
+        count = flow.image_shape[0] * int((flow.lattice.site_levels == work.level).sum())
         if work.view.pixel:
+            near = f", of the {most} next to it" if most < count else ""
             words = (
-                f"Latents of level {work.level} that change pixel {work.view.pixel} most. Choose "
-                f"one for a slider; click the pixel again to see the strongest of all."
+                f"Latents of level {work.level} that change pixel {work.view.pixel} most{near}. "
+                f"Choose one for a slider; click the pixel again to see the strongest of all."
             )
         else:
+            some = f"; the strongest of {most} of all {count:,}" if most < count else ""
             words = (
-                f"Latents of level {work.level} (label, or row, column, colour): bright where they "
-                f"change the image. Choose one for a slider, or click a pixel to see what changes "
-                f"it."
+                f"Latents of level {work.level} (label, or row, column, colour{some}): bright "
+                f"where they change the image. Choose one for a slider, or click a pixel to see "
+                f"what changes it."
             )
-        found, maps = work.opened.fields(work.level), list[dict[str, Any]]()
         for one in shown_latents(work):
             _, i, j, c = one
             name, caption = views.names(work, one)
@@ -150,10 +154,7 @@ class Latents(Panel):
         if not isinstance(lattice, Lattice):
             return ""
         if work.state.chosen:
-            return (
-                "Yellow: where the last chosen latent changes samples most. Other outlines: how "
-                "far each latent could reach."
-            )
+            return "Yellow: where the last one acts most. Other outlines: how far each can reach."
         if not view.pixel:
             return ""
         squares = " ".join(
@@ -256,7 +257,7 @@ def shown_latents(work: Workspace) -> list[Address]:
     """The latents of the current level that change the picked pixel most or, without a pixel, those
     that have a name, and then those that change the whole image most."""
     level = work.level
-    found = work.opened.fields(level)
+    found = work.opened.fields(level, work.view.pixel)
     if not work.view.pixel:
         named = [one for one in work.opened.names if one[0] == level]
         others = (one for one in found.strongest(MAX_FIELDS, level) if one not in named)
@@ -276,7 +277,7 @@ def _outlines(work: Workspace) -> list[tuple[Mask, str]]:
     lattice, chosen, picked = work.opened.flow.lattice, work.state.chosen, work.view.pixel
     found: list[tuple[Mask, str]] = []
     if chosen:
-        field = work.opened.fields(chosen[-1][0]).field(chosen[-1])
+        field = work.opened.field(chosen[-1])
         found.append(((field > STRONG_SHARE * field.max()).numpy(), FIELD_COLOUR))
     if isinstance(lattice, Lattice):
         for (h, i, j, _), colour in zip(chosen, SLIDER_COLOURS, strict=False):

@@ -63,11 +63,11 @@ function update() {
   shown = { ...value, rgb: bytes(value.rgb),
             outlines: value.outlines.map((one) => ({ ...one, marks: bytes(one.marks) })) };
   if (painting === null) mask = bytes(value.mask);
-  const edge = 480, scale = Math.max(1, Math.floor(edge / Math.max(value.width, value.height)));
+  const edge = 448, scale = Math.max(1, Math.floor(edge / Math.max(value.width, value.height)));
   if (canvas.width !== value.width * scale || canvas.height !== value.height * scale) {
     canvas.width = value.width * scale; canvas.height = value.height * scale;
   }
-  canvas.style.width = Math.round((480 * value.width) / Math.max(value.width, value.height)) + "px";
+  canvas.style.width = Math.round((edge * value.width) / Math.max(value.width, value.height)) + "px";
   canvas.setAttribute("aria-label", value.label);
   canvas.style.cursor = value.paint ? "crosshair" : "pointer";
   canvas.dataset.revision = value.revision;
