@@ -422,7 +422,7 @@ def test_fields_of_many_latents_are_those_of_some_sites(models, tmp_path, monkey
         monkeypatch.setattr(app_models, name, value)
     work = Workspace(ModelStore(str(folder)).open(str(folder)))
     work.view.panel, work.view.level = "Latents", 0
-    assert "the strongest of 18 of all 288" in moving.Latents().atlas_of_level(work)[2]
+    assert "the strongest of 15 of all 288" in moving.Latents().atlas_of_level(work)[2]
     assert moving.shown_latents(work)[0] == (0, 0, 3, 2)
     work.view.pixel = (3, 4)
     assert "of the 15 next to it" in moving.Latents().atlas_of_level(work)[2]

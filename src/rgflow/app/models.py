@@ -93,8 +93,8 @@ class OpenModel:
                 away = np.square(sites - pixel).sum(1)
                 sites = sites[np.argsort(away, kind="stable")[:most]]
             else:
-                named = [(i, j) for h, i, j, _ in self.names if h == level]
-                even = np.linspace(0, len(sites) - 1, most).astype(int)
+                named = [(i, j) for h, i, j, _ in self.names if h == level][: most // 2]
+                even = np.linspace(0, len(sites) - 1, most - len(named)).astype(int)
                 sites = np.array([*named, *map(tuple, sites[even])])
         return self._found(sites)
 
