@@ -68,7 +68,7 @@ def test_from_samples_to_a_latent(me):
     box = me.page.locator("#canvas canvas").bounding_box()
     me.page.mouse.click(box["x"] + 20.5 / 32 * box["width"], box["y"] + 4.5 / 32 * box["height"])
     me.wait("() => document.querySelector('#hint').innerText.includes('(4, 20)')")
-    me.reads("#status", "how far each latent could reach")
+    me.reads("#status", "how far each can reach")
     assert listed() != before
     me.shoot("6-pixel-picked")
     me.fits()
