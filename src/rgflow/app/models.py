@@ -31,7 +31,7 @@ PHOTOGRAPHS = {False: "photos", True: "photos-averages"}
 """Flows of photographs of the package, by whether their coarse images are averages."""
 FIELD_DRAWS, FIELD_TEMPERATURE = 4, 0.8
 """Draws of latents over which receptive fields are averaged, at the temperature of samples."""
-MAX_WALKS = 300
+MAX_WALKS = 400
 """Walks through the flow that receptive fields may take at a time: some ten seconds."""
 KEPT_FIELDS = 32
 """Receptive fields of so many levels, pixels and latents are kept."""

@@ -259,11 +259,8 @@ def shown_latents(work: Workspace) -> list[Address]:
     level = work.level
     found = work.opened.fields(level, work.view.pixel)
     if not work.view.pixel:
-        named = [
-            one
-            for one in work.opened.names
-            if one[0] == level and not found.strengths[one[3], one[1], one[2]].isnan()
-        ]
+        known = set(map(tuple, found.windows[level].addresses.tolist()))
+        named = [one for one in work.opened.names if one in known]
         others = (one for one in found.strongest(MAX_FIELDS, level) if one not in named)
         return [*named, *others][:MAX_FIELDS]
     row, column = work.view.pixel
