@@ -32,7 +32,7 @@ PHOTOGRAPHS = {False: "photos", True: "photos-averages"}
 FIELD_DRAWS, FIELD_TEMPERATURE = 4, 0.8
 """Draws of latents over which receptive fields are averaged, at the temperature of samples."""
 MAX_WALKS = 400
-"""Walks through the flow that receptive fields may take at a time: some ten seconds."""
+"""Walks through the flow that receptive fields may take at a time: half a minute on a busy core."""
 KEPT_FIELDS = 32
 """Receptive fields of so many levels, pixels and latents are kept."""
 
