@@ -62,10 +62,10 @@ def timed(arguments: list[str], threads: int = 1) -> dict[str, float]:
     """Seconds and the most memory in GiB of a command."""
     started = time.perf_counter()
     code = (
-        "import resource, runpy, sys; sys.argv = sys.argv[1:]\n"
+        "import runpy, sys; sys.argv = sys.argv[1:]\n"
         "try: runpy.run_module('rgflow', run_name='__main__')\n"
         "except SystemExit as end: assert not end.code, end.code\n"
-        "print('MEMORY', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        "print(open('/proc/self/status').read())"
     )
     said = subprocess.run(
         [sys.executable, "-c", code, "rgflow", *arguments],
@@ -75,8 +75,12 @@ def timed(arguments: list[str], threads: int = 1) -> dict[str, float]:
         cwd=ROOT,
         check=True,
     ).stdout
-    memory = int(re.search(r"MEMORY (\d+)", said)[1])
-    return {"seconds": time.perf_counter() - started, "GiB": memory / 2**20}
+    return {"seconds": time.perf_counter() - started, "GiB": peak(said)}
+
+
+def peak(status: str) -> float:
+    """The most memory that a process had, in GiB. That of `getrusage` is its parent's if larger."""
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 2**20
 
 
 def scoring(folder: Path, sizes: Sequence[float]) -> dict[str, object]:
@@ -101,16 +105,19 @@ def repairing(folder: Path, megapixels: float) -> dict[str, dict[str, float]]:
     }
 
 
-def searching(folder: Path, megapixels: float, threads: int = 2) -> dict[str, float]:
+def searching(
+    folder: Path, megapixels: float, amount: float, threads: int = 2
+) -> dict[str, float]:
     """Scratches, hairs and dust of a print found in a large picture, and repaired."""
-    path = pictured(megapixels, folder)
-    kinds = (Scratches(number=(0.02, 0.02)), Hairs(number=(0.02, 0.02)), Dust(number=(0.1, 0.1)))
+    path, few, many = pictured(megapixels, folder), (amount, amount), (5 * amount, 5 * amount)
+    kinds = (Scratches(number=few), Hairs(number=few), Dust(number=many))
     simulator = Simulator(chances=[(kind, 1.0) for kind in kinds])
     whole = np.asarray(Image.open(path)).transpose(2, 0, 1)
     made = simulator(whole, np.random.default_rng(0))
     Image.fromarray(made.picture.transpose(1, 2, 0)).save(path, compress_level=1)
-    took = timed(["repair", str(path), "--out", str(folder / "found")], threads)
-    marked = np.asarray(Image.open(folder / "found" / f"{path.stem}-mask.png")) > 0
+    out = folder / f"found-{amount}"
+    took = timed(["repair", str(path), "--out", str(out)], threads)
+    marked = np.asarray(Image.open(out / f"{path.stem}-mask.png")) > 0
     return {
         **took,
         "threads": threads,
@@ -175,7 +182,7 @@ def page(folder: Path, megapixels: float, visitors: int) -> dict[str, object]:
 
 
 ONE_MEGAPIXEL = """
-import json, resource, sys, time, torch
+import json, sys, time, torch
 from rgflow import load_flow
 from rgflow.training.optimisation import prepare_machine
 torch.set_num_threads(2)
@@ -189,7 +196,7 @@ with torch.no_grad():
         start = time.perf_counter()
         run()
         found[name + "_seconds"] = time.perf_counter() - start
-found["GiB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+found["status"] = open("/proc/self/status").read()
 print(json.dumps(found))
 """
 
@@ -201,7 +208,9 @@ def one_megapixel(edge: int) -> dict[str, float]:
     said = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
     made = trainer(preset("photos"))
     step = median(seconds(lambda: made.take_step(0.0), 5))
-    return {**last_line(said), "training_step_seconds": step, "batch": made.config.batch_size}
+    found = last_line(said)
+    found["GiB"] = peak(found.pop("status"))
+    return {**found, "training_step_seconds": step, "batch": made.config.batch_size}
 
 
 def repair_step(edge: int, turns: int) -> dict[str, float]:
@@ -249,7 +258,10 @@ def main() -> None:
         measures: dict[str, Callable[[], object]] = {
             "scoring": lambda: scoring(folder, sizes),
             "repair": lambda: repairing(folder, sizes[-1]),
-            "search": lambda: searching(folder, sizes[-1]),
+            "search": lambda: {
+                name: searching(folder, sizes[-1], amount)
+                for name, amount in (("little", 0.02), ("much", 0.2))
+            },
             "page": lambda: page(folder, max(sizes[-1], 3), visitors),
             "one_megapixel": lambda: one_megapixel(edge),
             "repair_step": lambda: repair_step(edge, turns),

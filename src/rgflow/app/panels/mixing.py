@@ -44,7 +44,7 @@ class Mix(Panel):
             use = gr.Button("Take the current", size="sm", min_width=80, elem_id="use-second")
             swap = gr.Button("Swap", size="sm", min_width=60, elem_id="swap")
         second = page.sheet("Second image and mixtures", elem_id="mixtures")
-        gr.Markdown("Share λ of the second image at each level:")
+        gr.Markdown("Share of the second image at each level:")
         with gr.Row():
             sliders = level_sliders("share", minimum=0, maximum=1, value=0, step=0.05)
         revision = gr.Number(0, precision=0, visible="hidden")
@@ -72,9 +72,7 @@ class Mix(Panel):
                 empty="The current image is now the second: draw or choose another as the first to "
                 "mix the two.",
             )
-        ways = every_threshold(work.opened.flow.levels)
-        key = (first(work), second)
-        mixed = work.cached("mixtures", key, lambda: mixtures(work, ways))
+        mixed, ways = at_thresholds(work)
         shares = tuple(_shares(work))
         chosen = next((m for m, way in zip(mixed, ways, strict=True) if tuple(way) == shares), None)
         return views.images([second, *mixed], _captions(len(ways)), chosen=chosen)
@@ -132,6 +130,18 @@ def mixtures(work: Workspace, shares: Sequence[Sequence[float]]) -> list[LatentI
     ]
 
 
+def at_thresholds(work: Workspace) -> tuple[list[LatentImage], list[list[float]]]:
+    """The mixtures at every threshold, and their shares; made once for two images."""
+    ways, key = every_threshold(work.opened.flow.levels), (first(work), work.state.second)
+    return work.cached("mixtures", key, lambda: mixtures(work, ways)), ways
+
+
+def mixture(work: Workspace, shares: Sequence[float]) -> LatentImage:
+    """One mixture. The last one, and those at the thresholds, are known."""
+    key = (first(work), work.state.second, tuple(shares))
+    return work.cached("mixture", key, lambda: mixtures(work, [shares])[0])
+
+
 def preview(work: Workspace, shares: Sequence[float]) -> Tensor:
     """The image with other shares of the second, which wait to be applied; of more than the model
     has levels, the first count.
@@ -140,7 +150,7 @@ def preview(work: Workspace, shares: Sequence[float]) -> Tensor:
         uint8 [C, H, W].
     """
     shares = shares[: work.opened.flow.levels]
-    found = mixtures(work, [shares])[0].pixels
+    found = mixture(work, shares).pixels
     work.pending = lambda: set_shares(work, shares)
     return found
 
@@ -151,7 +161,7 @@ def set_shares(work: Workspace, shares: Sequence[float]) -> None:
     if list(shares) == list(work.state.shares or [0.0] * len(shares)):
         return
     one = first(work)
-    work.change(mixtures(work, [shares])[0] if any(shares) else one)
+    work.change(mixture(work, shares) if any(shares) else one)
     work.amend(replace(work.state, first=one, shares=tuple(shares)))
 
 
