@@ -105,9 +105,7 @@ def repairing(folder: Path, megapixels: float) -> dict[str, dict[str, float]]:
     }
 
 
-def searching(
-    folder: Path, megapixels: float, amount: float, threads: int = 2
-) -> dict[str, float]:
+def searching(folder: Path, megapixels: float, amount: float, threads: int = 2) -> dict[str, float]:
     """Scratches, hairs and dust of a print found in a large picture, and repaired."""
     path, few, many = pictured(megapixels, folder), (amount, amount), (5 * amount, 5 * amount)
     kinds = (Scratches(number=few), Hairs(number=few), Dust(number=many))

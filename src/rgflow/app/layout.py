@@ -90,7 +90,7 @@ def build(sessions: SessionStore, panels: Sequence[Panel]) -> gr.Blocks:
 
         page.show([page.canvas, status], seen)
         page.show([strip, purpose], lambda work: [coarse_to_fine(work), about(work)])
-        page.on(settle.click, lambda work: None)
+        page.on(settle.click, lambda work: None, words="Decoding")
         names = [gr.Textbox(visible="hidden"), gr.Textbox(visible="hidden")]
         here = gr.Textbox(visible="hidden")
 
@@ -195,15 +195,18 @@ def opened_picture(path: str | Path) -> Image.Image:
 
 
 def take_picture(work: Workspace, path: str) -> None:
-    """Make the centre of a picture file, in the size of the model, the current image.
+    """Make the centre of a picture file, in the size of the model, the current image; its caption
+    says so if anything is cut off.
 
     Raises:
         ValueError: As for `opened_picture`.
     """
     config = work.opened.flow.config
     target = Target(height=config.height, width=config.width, channels=config.channels)
-    pixels = torch.tensor(target.fit(opened_picture(path)))
-    work.take(work.encode(pixels, Path(path).name[:MAX_NAME]))
+    whole, name = opened_picture(path), Path(path).name[:MAX_NAME]
+    if whole.width * config.height != whole.height * config.width:
+        name += ", its centre"
+    work.take(work.encode(torch.tensor(target.fit(whole)), name))
 
 
 def save_image(work: Workspace) -> str:

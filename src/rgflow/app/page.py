@@ -182,11 +182,12 @@ class Page:
                 work.pending = partial(apply, work, values)
             work.apply_pending()
 
-        how: dict[str, Any] = {"refresh": False, "trigger_mode": "always_last"}
-        inputs = [revision, *sliders]
+        how: dict[str, Any] = {"inputs": [revision, *sliders], "apply_pending": False}
+        # Moves that another follows are dropped, so no words can say when they have ended.
+        last: dict[str, Any] = {"refresh": False, "trigger_mode": "always_last", **how}
         for one in sliders:
-            self.on(one.input, moved, inputs, [self.canvas], apply_pending=False, **how)
-            self.on(one.release, released, inputs, apply_pending=False)
+            self.on(one.input, moved, outputs=[self.canvas], **last)
+            self.on(one.release, released, words="Decoding", **how)
 
     def wire(self) -> None:
         """Connect all events, as all components are built now."""

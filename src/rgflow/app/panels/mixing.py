@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import gradio as gr
 from torch import Tensor
 
-from rgflow.analysis.mixing import every_threshold, mix
+from rgflow.analysis.mixing import Shares, every_threshold, mix
 from rgflow.app import views
 from rgflow.app.models import LatentImage
 from rgflow.app.page import MAX_LEVELS, Page, level_sliders, level_updates, seed_field, seed_from
@@ -130,7 +130,7 @@ def mixtures(work: Workspace, shares: Sequence[Sequence[float]]) -> list[LatentI
     ]
 
 
-def at_thresholds(work: Workspace) -> tuple[list[LatentImage], list[list[float]]]:
+def at_thresholds(work: Workspace) -> tuple[list[LatentImage], list[Shares]]:
     """The mixtures at every threshold, and their shares; made once for two images."""
     ways, key = every_threshold(work.opened.flow.levels), (first(work), work.state.second)
     return work.cached("mixtures", key, lambda: mixtures(work, ways)), ways
