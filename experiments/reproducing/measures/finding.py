@@ -164,25 +164,25 @@ def marks_of_others(subject: MeasuredFlow) -> Found:
 
 
 def found_damage(photographs: Sequence[Pixels]) -> dict[str, Any]:
-    """How well damage is found: the area under the ROC curve of the detector's probabilities, and
-    of a noise residual (what a median filter takes away); precision and recall of
-    what is marked, where marks beside damage count as right, and damage that can't be seen doesn't
-    count; the share of shapes marked at least by half, by default and where a thousandth of
-    undamaged pixels would be; what is marked of undamaged pictures; all of that by sensitivity; and
-    what a probability of 0.9 means."""
+    """How well damage is found: the area under the ROC curve of the detector's probabilities, of
+    what a repair goes by, and of a noise residual (what a median filter takes away); precision and
+    recall of what is marked, where marks beside damage count as right, and damage that can't be
+    seen doesn't count; the share of shapes marked at least by half, by default and where a
+    thousandth of undamaged pixels would be; what is marked of undamaged pictures; all of that by
+    sensitivity; and what a probability of 0.9 means."""
     undamaged, limits, false, seconds = {}, {}, dict.fromkeys(SENSITIVITIES, 0.0), 0.0
     size = sum(x[..., 0].size for x in photographs)
     for quality in QUALITIES:
         start = time.process_time()
         clean = [_searched(x, quality)[1] for x in photographs]
         seconds += time.process_time() - start
-        every = np.concatenate([one.probability.ravel() for one in clean])
+        every = np.concatenate([one.marks.ravel() for one in clean])
         limits[quality] = float(np.quantile(every, 0.999))
         marked = [int(one.found.sum()) for one in clean]
         name = "PNG" if quality is None else f"JPEG {quality}"
         undamaged[name] = {"pixels": marked, "share": sum(marked) / size, "limit": limits[quality]}
         for s in SENSITIVITIES:
-            false[s] += sum((one.probability > 1 - s).sum() for one in clean) / size / 3
+            false[s] += sum((one.marks > 1 - s).sum() for one in clean) / size / 3
     rows, certain = [], []
     curve: dict[float, dict[str, list[float]]]
     curve = {s: {"precision": [], "recall": []} for s in SENSITIVITIES}
@@ -196,11 +196,12 @@ def found_damage(photographs: Sequence[Pixels]) -> dict[str, Any]:
             near = binary_dilation(hole, np.ones((3, 3)))
             maps = {
                 "detector": found.probability,
+                "marks": found.marks,
                 "noise residual": np.abs(x - median_filter(x, (3, 3, 1)).astype(float)).sum(2),
             }
             certain.append(seen[np.abs(found.probability - 0.9) < 0.05])
             for s in SENSITIVITIES:
-                marks = found.probability > 1 - s
+                marks = found.marks > 1 - s
                 curve[s]["precision"].append((marks & near).sum() / max(marks.sum(), 1))
                 curve[s]["recall"].append((marks & seen).sum() / seen.sum())
             rows.append(
@@ -214,7 +215,7 @@ def found_damage(photographs: Sequence[Pixels]) -> dict[str, Any]:
                     "precision": float((found.found & near).sum() / max(found.found.sum(), 1)),
                     "recall": float((found.found & seen).sum() / seen.sum()),
                     "shapes": _shapes(seen, found.found),
-                    "shapes_at_limit": _shapes(seen, found.probability > limits[quality]),
+                    "shapes_at_limit": _shapes(seen, found.marks > limits[quality]),
                 }
             )
     keys = ("precision", "recall", "shapes", "shapes_at_limit")

@@ -217,7 +217,7 @@ def repair(task: Task) -> dict[str, Any]:
 def find(task: Task) -> dict[str, Any]:
     """Map how probably pixels are damaged, strip by strip."""
     for strip, found in _found(task):
-        grey = (255 * found.probability).round().astype(np.uint8)
+        grey = (255 * found.marks).round().astype(np.uint8)
         grey[grey < LEAST_SHOWN] = 0
         if grey.any():
             task.tell(map=png_url(grey), top=strip.start, left=task.part[1].start)
@@ -228,7 +228,10 @@ def _found(task: Task) -> Iterator[tuple[slice, damage.Damage]]:
     """Rows of strips of the region, and what is damaged in them."""
     for strip, image, inside, share in strips(task.photo.now, *task.part, task.progress):
         found = damage.find_damage(image, sensitivity=task.region.sensitivity, progress=share)
-        yield strip, damage.Damage(found.found[inside], found.probability[inside])
+        yield (
+            strip,
+            damage.Damage(found.found[inside], found.probability[inside], found.marks[inside]),
+        )
 
 
 def mend(task: Task) -> dict[str, Any]:
