@@ -45,10 +45,11 @@ LONELY, LONELY_POWER = 2.7, 6
 dead as not, and the power of that with which the odds rise; chosen on validation photographs."""
 FILLED_ERROR = 5.0
 """Standard error of what fills a hole, in levels; chosen on validation photographs."""
-SHAPE_PIXELS, EDGE, FAINT = 4, 1, 0.1
+SHAPE_PIXELS, SURE, NEAR, EDGE, FAINT = 4, 0.8, 4, 1, 0.1
 """Damage of a print has soft edges that can hardly be seen, but show once the rest is repaired. So
-what has this many pixels in a square of 3×3 is marked this many pixels farther, and three times as
-far where damage is at least this probable; chosen on validation photographs."""
+what has this many pixels in a square of 3×3, and is this probable so near, is marked this many
+pixels farther, and three times as far where damage is at least this probable; chosen on validation
+photographs, where no more is marked if nothing is damaged."""
 SENSITIVITY = 0.5
 """By default; leaves the smallest error of repaired validation photographs, damaged or not."""
 
@@ -131,6 +132,7 @@ def _edges(probability: NDArray[np.float32]) -> NDArray[np.float32]:
         for larger in largest:
             larger[:], beside = np.maximum(larger, beside), np.minimum(larger, beside)
     shapes = np.minimum(levels, largest[-1])
+    shapes[maximum_filter(levels, 2 * NEAR + 1) <= 255 * SURE] = 0
     near, far = (maximum_filter(shapes, 2 * reach + 1) for reach in (EDGE, 3 * EDGE))
     return np.asarray(np.where(probability > FAINT, far, near) / np.float32(255), np.float32)
 
