@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 from rgflow.cli import main
 from rgflow.data.patches import photograph
 from rgflow.photographs import detector, examples
-from rgflow.photographs.damage import SENSITIVITY, find_damage, seen_through
+from rgflow.photographs.damage import SENSITIVITY, _edges, find_damage, seen_through
 from rgflow.photographs.detector import Detector, examine, probabilities
 from rgflow.photographs.pictures import read
 from rgflow.photographs.simulation import Damage, Scan, Simulator
@@ -112,6 +112,18 @@ def test_shapes_of_one_colour_are_found_whole(chelsea):
         found = find_damage(torch.from_numpy(image)).found
         assert found[hole].mean() > 0.98
         assert (found & ~hole).sum() < 0.1 * hole.sum()
+
+
+def test_soft_edges_of_what_is_surely_damaged_are_marked():
+    probability = np.zeros((30, 30), dtype=np.float32)
+    probability[8:10, 5:25] = 0.9
+    probability[6:8, 5:25] = 0.2
+    probability[20:22, 5:25] = 0.6  # not surely
+    probability[27, 15] = 1  # a pixel alone
+    marked = _edges(probability) > 0.5
+    expected = np.zeros_like(marked)
+    expected[6:11, 5:25] = expected[7:11, [4, 25]] = True
+    assert np.array_equal(marked, expected)
 
 
 def test_what_shines_through_improves_what_fills_a_hole(chelsea):
