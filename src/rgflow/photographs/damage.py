@@ -124,8 +124,8 @@ def _beside(shapes: NDArray[np.int32], alone: NDArray[np.float32]) -> Mask:
 
 
 def _edges(probability: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The largest probability of shapes, of which a pixel [H, W] may be the edge; in 255ths, for
-    time and memory."""
+    """The highest probability among the shapes whose edge a pixel [H, W] may be, rounded down to
+    255ths to save time and memory."""
     levels = (255 * probability).astype(np.uint8)
     largest = np.zeros((SHAPE_PIXELS, *levels.shape), dtype=np.uint8)
     for beside in (levels, *_neighbours(levels)):

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import gradio as gr
 from torch import Tensor
 
-from rgflow.analysis.mixing import Shares, every_threshold, mix
+from rgflow.analysis.mixing import every_threshold, mix
 from rgflow.app import views
 from rgflow.app.models import LatentImage
 from rgflow.app.page import MAX_LEVELS, Page, level_sliders, level_updates, seed_field, seed_from
@@ -72,7 +72,8 @@ class Mix(Panel):
                 empty="The current image is now the second: draw or choose another as the first to "
                 "mix the two.",
             )
-        mixed, ways = at_thresholds(work)
+        ways, key = every_threshold(work.opened.flow.levels), (first(work), second)
+        mixed = work.cached("mixtures", key, lambda: mixtures(work, ways))
         shares = tuple(_shares(work))
         chosen = next((m for m, way in zip(mixed, ways, strict=True) if tuple(way) == shares), None)
         return views.images([second, *mixed], _captions(len(ways)), chosen=chosen)
@@ -130,14 +131,8 @@ def mixtures(work: Workspace, shares: Sequence[Sequence[float]]) -> list[LatentI
     ]
 
 
-def at_thresholds(work: Workspace) -> tuple[list[LatentImage], list[Shares]]:
-    """The mixtures at every threshold, and their shares; made once for two images."""
-    ways, key = every_threshold(work.opened.flow.levels), (first(work), work.state.second)
-    return work.cached("mixtures", key, lambda: mixtures(work, ways)), ways
-
-
 def mixture(work: Workspace, shares: Sequence[float]) -> LatentImage:
-    """One mixture. The last one, and those at the thresholds, are known."""
+    """One mixture of them; the last one is kept, as a slider shows it before it is applied."""
     key = (first(work), work.state.second, tuple(shares))
     return work.cached("mixture", key, lambda: mixtures(work, [shares])[0])
 
