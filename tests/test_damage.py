@@ -12,7 +12,7 @@ from rgflow.cli import main
 from rgflow.data.patches import photograph
 from rgflow.photographs import detector, examples
 from rgflow.photographs.damage import SENSITIVITY, _edges, find_damage, seen_through
-from rgflow.photographs.detector import Detector, examine, probabilities
+from rgflow.photographs.detector import Detector, examine
 from rgflow.photographs.pictures import read
 from rgflow.photographs.simulation import Damage, Scan, Simulator
 from rgflow.repair.biharmonic import biharmonic
@@ -33,11 +33,11 @@ def test_examples_are_damaged_where_their_masks_say(name):
 @pytest.mark.parametrize("shape", [(1, 1), (5, 90), (37, 53), (300, 48)])
 def test_parts_are_the_whole(shape, monkeypatch):
     image = torch.randint(256, (3, *shape), dtype=torch.uint8)
-    told, whole = [], probabilities(image)
+    told, whole = [], find_damage(image).probability
     (_, *all_of_it), hole = next(examine(image)), np.zeros(shape, dtype=bool)
     hole[-1, -1] = hole[shape[0] // 2, shape[1] // 3] = True
     monkeypatch.setattr(detector, "EDGE", 50)
-    parts = probabilities(image, progress=told.append)
+    parts = find_damage(image, progress=told.append).probability
     assert whole.shape == shape
     np.testing.assert_allclose(parts, whole, atol=1e-5)
     for part, *found in examine(image, where=hole):
@@ -63,7 +63,8 @@ def test_a_pixel_depends_on_no_more_than_its_rim():
 
 def test_grey_pictures_are_like_those_of_three_equal_channels(chelsea):
     grey = torch.from_numpy(chelsea[:1])
-    assert np.array_equal(probabilities(grey), probabilities(grey.expand(3, -1, -1)))
+    one, three = (find_damage(x).probability for x in (grey, grey.expand(3, -1, -1)))
+    assert np.array_equal(one, three)
 
 
 @pytest.mark.parametrize("quality", [None, 75])
@@ -136,6 +137,8 @@ def test_what_shines_through_improves_what_fills_a_hole(chelsea):
     before, after = (np.square(x - truth)[:, made.mask].mean() for x in (filled.numpy(), better))
     assert after < 0.9 * before
     assert np.array_equal(better[:, ~made.mask], filled.numpy()[:, ~made.mask])
+    again = seen_through(image, made.mask, filled, find_damage(image)).numpy()
+    assert np.abs(again.astype(int) - better).max() <= 1
     grey = seen_through(image[:1], made.mask, filled[:1])
     assert grey.shape == filled[:1].shape
 

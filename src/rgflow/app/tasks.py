@@ -216,29 +216,26 @@ def repair(task: Task) -> dict[str, Any]:
 
 def find(task: Task) -> dict[str, Any]:
     """Map how probably pixels are damaged, strip by strip."""
-    for strip, found in _found(task):
-        grey = (255 * found.marks).round().astype(np.uint8)
+    for strip, inside, found in _found(task):
+        grey = (255 * found.marks[inside]).round().astype(np.uint8)
         grey[grey < LEAST_SHOWN] = 0
         if grey.any():
             task.tell(map=png_url(grey), top=strip.start, left=task.part[1].start)
     return {}
 
 
-def _found(task: Task) -> Iterator[tuple[slice, damage.Damage]]:
-    """Rows of strips of the region, and what is damaged in them."""
+def _found(task: Task) -> Iterator[tuple[slice, tuple[slice, ...], damage.Damage]]:
+    """Rows of strips, what is the region of what was searched, and what was found in that."""
     for strip, image, inside, share in strips(task.photo.now, *task.part, task.progress):
         found = damage.find_damage(image, sensitivity=task.region.sensitivity, progress=share)
-        yield (
-            strip,
-            damage.Damage(found.found[inside], found.probability[inside], found.marks[inside]),
-        )
+        yield strip, inside, found
 
 
 def mend(task: Task) -> dict[str, Any]:
     """Find what is damaged in the whole picture, and repair it, as two steps."""
     found = np.zeros(task.photo.shape, dtype=bool)
-    for strip, part in _found(replace(task, turn=(0, 2))):
-        found[strip] = part.found
+    for strip, inside, part in _found(replace(task, turn=(0, 2))):
+        found[strip] = part.found[inside]
     if not found.any():
         return {"pixels": 0}
     mask = mask_url(found)

@@ -163,7 +163,7 @@ class Repair:
 
         from rgflow.cli.collecting import save
         from rgflow.figures.repair import before_after
-        from rgflow.photographs.damage import find_damage, seen_through
+        from rgflow.photographs.damage import Damage, find_damage, seen_through
         from rgflow.photographs.infrared import damage_in, read_infrared
         from rgflow.photographs.restoring import MAX_COMPLETED_PIXELS, grained
 
@@ -182,6 +182,7 @@ class Repair:
                 shown.update(task, completed=share)
 
             mask, searched = "", not settings.mask and settings.box is None
+            damage: Damage | None = None
             if searched:
                 sensitivity = settings.sensitivity
                 if settings.infrared is not None:
@@ -189,7 +190,8 @@ class Repair:
                     infrared = read_infrared(file, picture.size)
                     hole = damage_in(infrared, sensitivity=sensitivity)
                 else:
-                    hole = find_damage(image, sensitivity=sensitivity, progress=progress).found
+                    damage = find_damage(image, sensitivity=sensitivity, progress=progress)
+                    hole = damage.found
                 if not hole.any():
                     say(f"{path.name}: no damage was found; raise --sensitivity, or use --mask.")
                     return
@@ -208,7 +210,7 @@ class Repair:
                     f"got {int(hole.sum()):,}: mark less."
                 )
         whole, learned = adapting.restored(flow, image, hole, settings, path.name)
-        whole = seen_through(image, hole, whole)
+        whole = seen_through(image, hole, whole, damage)
         if settings.grain:
             whole = grained(flow, whole, hole, settings.grain, settings.seed)
         if self.keep:

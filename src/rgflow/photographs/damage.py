@@ -13,7 +13,7 @@ Much damage is no hole: the picture shines through, and the network says what it
 Letters in shapes: C channels; H, W rows and columns.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import permutations, product
 from typing import TypeVar
@@ -30,7 +30,7 @@ from torch import Tensor
 
 from rgflow.cells import Mask
 from rgflow.checks import check_at_least
-from rgflow.photographs.detector import examine, probabilities
+from rgflow.photographs.detector import calibrated, examine
 
 MIN_SHAPE_PIXELS, MAX_SHAPE_SHARE, MAX_THICKNESS = 6, 0.02, 3
 """Fewest pixels of a shape of one colour, and most: a share of the picture, or so many for every
@@ -66,11 +66,15 @@ class Damage:
         probability: How probable damage is, [H, W].
         marks: The same, or that of damage whose soft edge a pixel belongs to, if that is larger,
             [H, W]: `found` is where it is above 1 − sensitivity.
+        levels: What shines through, float16 [3, H, W].
+        weight: That of these levels beside what fills a hole, float16 [H, W].
     """
 
     found: Mask
     probability: NDArray[np.float32]
     marks: NDArray[np.float32]
+    levels: Tensor
+    weight: Tensor
 
 
 def find_damage(
@@ -100,10 +104,14 @@ def find_damage(
     pixels = image.cpu().numpy()
     shapes, alone = _shapes(pixels), _alone(pixels)
     apart = _beside(shapes, alone)
-    probability = probabilities(image, apart=apart, progress=progress)
-    probability = np.maximum(_shared(shapes, probability), alone)
+    odd = np.empty(image.shape[1:], dtype=np.float32)
+    through = torch.empty(4, *image.shape[1:], dtype=torch.float16)
+    for part, said, levels, error in examine(image, progress=progress):
+        odd[part] = said.numpy()
+        through[:, *part] = torch.cat((levels, _weight(said, error)[None]))
+    probability = np.maximum(_shared(shapes, calibrated(odd, apart)), alone)
     marks = np.maximum(probability, _edges(np.where(apart, 0, probability)))
-    return Damage(marks > 1 - sensitivity, probability, marks)
+    return Damage(marks > 1 - sensitivity, probability, marks, through[:3], through[3])
 
 
 def damaged_file(image: NDArray[np.uint8]) -> Mask:
@@ -137,7 +145,7 @@ def _edges(probability: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(np.where(probability > FAINT, far, near) / np.float32(255), np.float32)
 
 
-def seen_through(image: Tensor, hole: Mask, filled: Tensor) -> Tensor:
+def seen_through(image: Tensor, hole: Mask, filled: Tensor, found: Damage | None = None) -> Tensor:
     """Improve what fills a hole by what shines through the damage there.
 
     Where damage is probable, the levels that the network says and those of the filling are averaged
@@ -147,6 +155,7 @@ def seen_through(image: Tensor, hole: Mask, filled: Tensor) -> Tensor:
         image: The damaged photograph, uint8 [1 or 3, H, W].
         hole: What is repaired, [H, W].
         filled: The photograph with that filled, as by `rgflow.photographs.restoring.restore`.
+        found: What `find_damage` found in the photograph; None: it is looked at here.
 
     Returns:
         The photograph, uint8 [1 or 3, H, W].
@@ -158,14 +167,25 @@ def seen_through(image: Tensor, hole: Mask, filled: Tensor) -> Tensor:
         True
     """
     filled = filled.cpu().clone()
-    for part, probability, levels, error in examine(image, where=hole):
+    parts: Iterable[tuple[tuple[slice, ...], Tensor, Tensor]] = (
+        (part, levels, _weight(probability, error))
+        for part, probability, levels, error in examine(image, where=hole)
+    )
+    if found:
+        parts = [((slice(None), slice(None)), found.levels, found.weight)]
+    for part, levels, weight in parts:
         where = torch.from_numpy(hole[part])
-        weight = (probability / (1 + (error / FILLED_ERROR) ** 2))[where]
-        levels = levels if len(image) == 3 else levels.mean(0, keepdim=True)
+        through = levels[:, where].float()
+        through = through if len(image) == 3 else through.mean(0, keepdim=True)
         own = filled[:, *part][:, where].float()
-        mixed = own.lerp(levels[:, where], weight).round().clamp(0, 255)
+        mixed = own.lerp(through, weight[where].float()).round().clamp(0, 255)
         filled[:, *part].masked_scatter_(where, mixed.to(torch.uint8))
     return filled
+
+
+def _weight(probability: Tensor, error: Tensor) -> Tensor:
+    """That of what the network says the levels were, [H, W], beside what fills a hole."""
+    return probability / (1 + (error / FILLED_ERROR) ** 2)
 
 
 def _shapes(image: NDArray[np.uint8]) -> NDArray[np.int32]:

@@ -174,33 +174,25 @@ def _around(where: Mask, part: tuple[slice, ...]) -> tuple[slice, ...]:
     return tuple(found)
 
 
-def probabilities(
-    image: Tensor,
-    *,
-    apart: Mask | None = None,
-    progress: Callable[[float], None] | None = None,
-) -> NDArray[np.float32]:
-    """How probable damage is, pixel by pixel, calibrated, [H, W].
+def calibrated(probability: NDArray[np.float32], apart: Mask | None = None) -> NDArray[np.float32]:
+    """How probable damage is, pixel by pixel, [H, W].
 
     Args:
-        image: As for `examine`.
+        probability: As `examine` gives it, [H, W].
         apart: As for `evidence`.
-        progress: As for `examine`.
 
     Example:
         >>> image = torch.full((3, 40, 60), 99, dtype=torch.uint8)
         >>> image[:, 7, 20:50] = 255
-        >>> found = probabilities(image)
+        >>> (_, probability, _, _), = examine(image)
+        >>> found = calibrated(probability.numpy())
         >>> found.shape, bool(found[7, 35] > 0.7), bool(found[30, 35] < 0.1)
         ((40, 60), True, True)
     """
-    found = np.empty(image.shape[1:], dtype=np.float32)
-    for part, probability, _, _ in examine(image, progress=progress):
-        found[part] = probability.numpy()
-    out = np.empty_like(found)
-    for top in range(0, len(found), AROUND):  # at a time, for memory
+    out = np.empty_like(probability)
+    for top in range(0, len(out), AROUND):  # at a time, for memory
         rows = slice(max(top - AROUND, 0), top + 2 * AROUND)
-        seen = evidence(found[rows], None if apart is None else apart[rows])
+        seen = evidence(probability[rows], None if apart is None else apart[rows])
         own = seen[top - rows.start :][:AROUND]
         out[top : top + AROUND] = expit(own @ detector().calibration.numpy())
     return out
