@@ -10,6 +10,7 @@ Letters in shapes: C channels; H, W rows and columns; k windows; s pixels of a w
 """
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -87,24 +88,34 @@ def _by_squares(
     rows, columns = (np.arange(size) // SQUARE for size in own.shape)
     names = own * (1 + rows[:, None] * (columns[-1] + 1) + columns)
     every = [(number + 1, box) for number, box in enumerate(find_objects(names)) if box]
-    for done, (name, box) in enumerate(every):
+    threads = torch.get_num_threads()
+    workers = min(threads, len(every)) or 1
+
+    def fill(square: tuple[int, tuple[slice, ...]]) -> tuple[tuple[slice, ...], Mask, Tensor]:
+        name, box = square
         part, margin = box, 0
         while not margin or missing[part].all():  # inside of a large hole nothing is known
             margin = 2 * margin or edge
             part = tuple(slice(max(of.start - margin, 0), of.stop + margin) for of in box)
         inside = names[part] == name
+        return part, inside, _filled(image[:, *part].cpu(), missing[part], inside, edge)
 
-        def tell(share: float, done: int = done) -> None:
-            progress((done + share) / len(every))
-
-        filled = _filled(image[:, *part].cpu(), missing[part], inside, edge, tell)
-        out[:, *part] = torch.where(torch.from_numpy(inside), filled, out[:, *part].cpu()).to(out)
+    # Squares side by side, as the operations of one are too small to share; the number of threads
+    # that PyTorch uses is that of a thread.
+    pool = ThreadPoolExecutor(workers, "fill", torch.set_num_threads, (threads // workers,))
+    try:
+        for done, (part, inside, filled) in enumerate(pool.map(fill, every)):
+            out[:, *part] = torch.where(torch.from_numpy(inside), filled, out[:, *part].cpu()).to(
+                out
+            )
+            progress((done + 1) / len(every))
+    finally:
+        pool.shutdown(cancel_futures=True)
     return out
 
 
-def _filled(
-    x: Tensor, hole: Mask, own: Mask, edge: int, progress: Callable[[float], None]
-) -> Tensor:
+@torch.no_grad()
+def _filled(x: Tensor, hole: Mask, own: Mask, edge: int) -> Tensor:
     """A part of a photograph [C, H, W], filled where pixels are missing and `own`, by windows of an
     edge."""
     size, turns = edge / WINDOW, TURNS * edge // WINDOW
@@ -132,7 +143,6 @@ def _filled(
             weight.index_add_(1, where.flatten(), trust.flatten(1))
         means = (total / weight.clamp(min=1e-9)).view_as(known)
         filled = torch.where(missing & (weight.view_as(known) > 0), means, known)
-        progress((turn + 1) / turns)
     inner = filled[:, edge:-edge, edge:-edge].flatten(1)
     found = torch.from_numpy(colours.T).float() @ inner
     return found.view(x.shape).round().clamp(0, 255).to(torch.uint8)
