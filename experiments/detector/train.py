@@ -7,7 +7,8 @@ signals of `rgflow.training`. Everything random depends on the number of the ste
 same command goes on where it was stopped.
 
 It learns from patches of the 37 photographs among Debian's wallpapers that the model `photos`
-learned from. Its probabilities are then calibrated on the validation photographs.
+learned from, of textures and of printed pages (`subjects.py`). Its probabilities are then
+calibrated on the validation photographs.
 
 Those of the package learned for 18,000 steps with two thirds of the channels, and `--begins` from
 there for 26,000 more. `--begins` with `--steps 0` calibrates them once more.
@@ -31,13 +32,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from detector.subjects import page, photographs, textures
 from reproducing.measures.finding import found_damage
 from rgflow import tensors
-from rgflow.data import wallpapers
-from rgflow.data.decoding import open_picture
 from rgflow.data.images import Pixels
-from rgflow.data.patches import reductions
-from rgflow.data.source import Request, Split
 from rgflow.files import write_json
 from rgflow.numerics import bfloat16_pays
 from rgflow.photographs.damage import damaged_file
@@ -59,6 +57,8 @@ LEVELS = 0.1
 """Weight of the likelihood of levels without damage beside that of where damage is."""
 AVERAGE = 0.995
 """Decay of the moving average of the weights."""
+TEXTURED, PRINTED = 0.5, 0.04
+"""Shares of patches of textures among those of pictures, and of printed pages."""
 UNDAMAGED, GREY, SHUFFLED, SHARPENED, DITHERED = 0.25, 0.15, 0.2, 0.3, 0.05
 """Shares of patches without damage, without colours, with their channels in any order, with edges
 that are sharpened, and with a palette of few colours."""
@@ -85,22 +85,15 @@ HARMLESS = [(kind, chance) for kind, chance in CHANCES if not kind.hides]
 PLAIN = Scan(blur=(0, 0), noise=(0, 0), gain=(1, 1), gamma=(1, 1), compressed=0.5)
 """Of pictures that were never printed."""
 SCANS = (Scan(), Scan(), PLAIN)
+Subjects = tuple[list[list[Pixels]], list[list[Pixels]]]
+"""Photographs and textures, each in several sizes."""
 
 
-def photographs(split: Split) -> list[list[Pixels]]:
-    """The wallpapers of a split in all sizes, [H, W, 3]."""
-    request = Request(name="wallpapers", split=split, height=EDGE, width=EDGE, channels=3)
-    paths, found = [wallpapers.ROOT / name for of in wallpapers.FILES.values() for name in of], []
-    for number, path in enumerate(paths):
-        if wallpapers.HELD_OUT.get(number % 8, "train") == split:
-            image = open_picture(path)
-            first = -(-min(image.size) // wallpapers.MAX_SHORTER_SIDE)
-            found.append([pixels for _, pixels in reductions(image, request, first)])
-    return found
-
-
-def patch(pictures: list[list[Pixels]], random: Random) -> Pixels:
+def patch(subjects: Subjects, random: Random) -> Pixels:
     """A patch at any place, turned and mirrored, [3, H, W]."""
+    if random.random() < PRINTED:
+        return np.ascontiguousarray(page(EDGE, random).transpose(2, 0, 1))
+    pictures = subjects[int(random.random() < TEXTURED)]
     sizes = pictures[random.integers(len(pictures))]
     whole = sizes[random.integers(len(sizes))]
     i, j = (random.integers(edge - EDGE + 1) for edge in whole.shape[:2])
@@ -120,13 +113,13 @@ def patch(pictures: list[list[Pixels]], random: Random) -> Pixels:
     return np.ascontiguousarray(found.transpose(2, 0, 1))
 
 
-def batch(pictures: list[list[Pixels]], *seed: int) -> tuple[Tensor, Tensor, Tensor]:
+def batch(subjects: Subjects, *seed: int) -> tuple[Tensor, Tensor, Tensor]:
     """Damaged patches [N, 3, H, W], where they are damaged [N, H, W], and without that damage."""
     random, made = np.random.default_rng(seed), []
     for _ in range(NEW):
         chances = HARMLESS if random.random() < UNDAMAGED else CHANCES
         how = Simulator(chances=chances, scan=SCANS[random.integers(len(SCANS))])
-        one = how(patch(pictures, random), random)
+        one = how(patch(subjects, random), random)
         grey = random.random() < GREY
         seen, truth = (
             x.mean(0, keepdims=True).repeat(3, 0) if grey else x for x in (one.picture, one.truth)
@@ -137,7 +130,7 @@ def batch(pictures: list[list[Pixels]], *seed: int) -> tuple[Tensor, Tensor, Ten
 
 
 def crops(pictures: list[list[Pixels]]) -> list[Pixels]:
-    """Crops of 256×256 pixels of every photograph in all sizes, [H, W, 3]."""
+    """Crops of 256×256 pixels of every picture in all sizes, [H, W, 3]."""
     random, found = np.random.default_rng(0), []
     for whole in (one for sizes in pictures for one in sizes if min(one.shape[:2]) >= 256):
         for _ in range(2):
@@ -160,11 +153,11 @@ def loss_of(network: Detector, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor,
     return F.binary_cross_entropy_with_logits(odds, y), (likely.mean(1) * y).mean()
 
 
-def calibrate(network: Detector, pictures: list[list[Pixels]]) -> None:
+def calibrate(network: Detector, photographs: list[Pixels]) -> None:
     """Calibrate probabilities on whole crops of other pictures by the maximum likelihood: most have
     no damage, and the others little or much, as damage rarely comes alone."""
     found, truth, random = [], [], np.random.default_rng(2)
-    for whole in crops(pictures):
+    for whole in photographs:
         for number in range(24):
             kinds, more = (CHANCES, AMOUNTS[number % 3]) if number < 6 else (HARMLESS, AMOUNTS[0])
             chances = [(kind, more * chance) for kind, chance in kinds]
@@ -230,7 +223,8 @@ def main() -> None:
     adam = torch.optim.AdamW(others, RATE, weight_decay=DECAY)
     muon = Muon(matrices, lr=MUON_RATE, decay=DECAY)
     parts = {"network": network, "average": average, "adam": adam, "muon": muon}
-    checkpoints, pictures, first = Checkpoints(settings.out, 2), photographs("train"), 0
+    checkpoints, first = Checkpoints(settings.out, 2), 0
+    subjects = photographs("train", EDGE), textures("train", EDGE)
     if state := checkpoints.load():
         first = state.pop("step")
         for name, part in parts.items():
@@ -239,8 +233,8 @@ def main() -> None:
     recent = dict[int, tuple[Tensor, ...]]()
     with Interruptions() as interruptions:
         for step in range(first, settings.steps):
-            recent[step] = batch(pictures, 0, step)
-            before = recent.pop(step - AGAIN, None) or batch(pictures, 0, max(step - AGAIN, 0))
+            recent[step] = batch(subjects, 0, step)
+            before = recent.pop(step - AGAIN, None) or batch(subjects, 0, max(step - AGAIN, 0))
             parts_of = zip(recent[step], before, strict=True)
             losses = loss_of(network, *(torch.cat((x, y.mT.flip(-1))) for x, y in parts_of))
             network.zero_grad()
@@ -267,12 +261,13 @@ def main() -> None:
             if interruptions.noted:
                 return
     network = average.module.eval()
-    calibrate(network, photographs("validation"))
+    held_out = crops(photographs("validation", EDGE))
+    calibrate(network, held_out)
     settings.weights.parent.mkdir(parents=True, exist_ok=True)
     tensors.save(settings.weights, {name: x.half() for name, x in network.state_dict().items()})
     print(f"{settings.weights}: {os.path.getsize(settings.weights):,} bytes", flush=True)
     if settings.weights == WEIGHTS:
-        found = found_damage(crops(photographs("validation")))
+        found = found_damage(held_out)
         training = {"steps": settings.steps, "processor": processor()}
         write_json(Path(__file__).with_name("result.json"), {"training": training, **found})
 

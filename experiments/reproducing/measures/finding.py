@@ -154,13 +154,24 @@ def repairs_of_prints(subject: MeasuredFlow, *, count: int = 20, edge: int = 256
     return Found(numbers=numbers, pictures={"prints": picture})
 
 
-def marks_of_others(subject: MeasuredFlow) -> Found:
-    """The share of the pixels that are marked in pictures of other kinds, which have no damage."""
+def marks_of_others(subject: MeasuredFlow, *, count: int = 18, edge: int = 192) -> Found:
+    """Of pictures of other kinds: the share of the pixels that are marked, which have no damage;
+    and the area under the ROC curve, in crops, of damage of prints."""
     shares = {
         name: float(find_damage(torch.from_numpy(x[:3])).found.mean())
         for name, x in pictures(("others",)).items()
     }
-    return Found(numbers={"rows": shares, "mean": fmean(shares.values())})
+    areas: dict[str, list[float]] = {}
+    for name, make in PRINTS.items():
+        random = np.random.default_rng(0)
+        for whole in crops(count, edge, "others"):
+            damaged, hole, _, _ = make(whole, random)
+            if hole.any():
+                odds = _searched(damaged, None)[1].probability
+                areas.setdefault(name, []).append(float(roc_auc_score(hole.ravel(), odds.ravel())))
+    means = {name: fmean(of) for name, of in areas.items()}
+    numbers = {"rows": shares, "mean": fmean(shares.values()), "auc": areas, "mean_auc": means}
+    return Found(numbers=numbers)
 
 
 def found_damage(photographs: Sequence[Pixels]) -> dict[str, Any]:
