@@ -75,11 +75,17 @@ def test_soft_damage_is_found_in_a_photograph_that_was_not_learned(name, quality
     lossy = float(quality is not None)
     scan = Scan(blur=(0.3, 0.3), noise=(1, 1), compressed=lossy, quality=(75, 75))
     simulator = Simulator(chances=((kind, 1),), scan=scan)
-    made = simulator(photograph("coffee", 2), np.random.default_rng(11))
-    found = find_damage(torch.from_numpy(made.picture))
-    assert made.mask.sum() > 30
-    assert roc_auc_score(made.mask.ravel(), found.probability.ravel()) > 0.93
-    assert (found.found & made.mask).sum() > 0.2 * made.mask.sum()
+    truth, odds, marked = [], [], []
+    for seed in (11, 12, 13):
+        made = simulator(photograph("coffee", 2), np.random.default_rng(seed))
+        found = find_damage(torch.from_numpy(made.picture))
+        truth.append(made.mask.ravel())
+        odds.append(found.probability.ravel())
+        marked.append(found.found.ravel())
+    mask = np.concatenate(truth)
+    assert mask.sum() > 100
+    assert roc_auc_score(mask, np.concatenate(odds)) > 0.96
+    assert np.concatenate(marked)[mask].mean() > 0.4
 
 
 @pytest.mark.parametrize(("name", "share"), [("pixels", 0.9), ("blocks", 0.95), ("scratches", 0.3)])
