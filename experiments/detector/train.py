@@ -10,8 +10,9 @@ It learns from patches of the 37 photographs among Debian's wallpapers that the 
 learned from, of textures and of printed pages (`subjects.py`). Its probabilities are then
 calibrated on the validation photographs.
 
-Those of the package learned for 18,000 steps with two thirds of the channels, and `--begins` from
-there for 26,000 more. `--begins` with `--steps 0` calibrates them once more.
+Those of the package learned from photographs alone for 18,000 steps, with two thirds of the
+channels, and `--begins` from there for 26,000; then, from textures and pages too, for 28,000 more.
+`--begins` with `--steps 0` calibrates them once more.
 
 Writes the weights (float16) into the package, and `result.json` beside this file: how well they
 find damage of the validation photographs, of other settings than those of training.
