@@ -335,8 +335,8 @@ def test_strips_are_searched_as_the_whole(monkeypatch):
         return tasks.Task(flow, None, photo, Region(**region), tell, None)
 
     found, shares = np.zeros_like(expected), []
-    for rows, part in tasks._found(task(lambda progress: shares.append(progress))):
-        found[rows] = part.found
+    for rows, inside, part in tasks._found(task(lambda progress: shares.append(progress))):
+        found[rows] = part.found[inside]
     assert shares == sorted(shares)
     assert 0 < shares[0] < shares[-1] == 1
     assert (found != expected).sum() < 0.1 * expected.sum()
