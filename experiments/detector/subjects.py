@@ -5,11 +5,15 @@ network learns from comes from games and a planetarium in Debian: brick, bark, g
 from above, nebulae, the Moon, old drawings.
 
     apt install --no-install-recommends supertuxkart-data torcs-data flightgear-data-base \
-        stellarium-data
+        stellarium-data ufoai-textures
 """
 
 import re
+from collections.abc import Iterator, Sequence
+from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
+from zipfile import ZipFile
 
 import matplotlib
 import numpy as np
@@ -24,8 +28,10 @@ from rgflow.photographs.drawing import Random
 
 TEXTURES = (
     "games/supertuxkart/data", "games/torcs", "games/flightgear/Textures/Terrain", "stellarium",
+    "games/ufoai",
 )  # fmt: skip
-"""Folders below `wallpapers.ROOT` of the packages of textures."""
+"""Folders below `wallpapers.ROOT` of the packages of textures, with files or archives (`.pk3`)."""
+SUFFIXES = (".jpg", ".png")
 LEAST_EDGE, LEAST_BYTES = 256, 40_000
 """Of pictures that are large enough, and have something to see."""
 NOT_SEEN = re.compile(r"mask|overlay|relief|normal|_nm|light|spec|gloss|bump", re.IGNORECASE)
@@ -48,35 +54,48 @@ def textures(split: Split, edge: int) -> list[list[Pixels]]:
     Raises:
         FileNotFoundError: If a package isn't installed.
     """
-    found = []
+    found = list[BytesIO]()
     for folder in TEXTURES:
-        files = sorted((wallpapers.ROOT / folder).rglob("*"))
-        if not files:
+        before = len(found)
+        found += [
+            BytesIO(x) for name, x in _files(wallpapers.ROOT / folder) if _is_texture(name, x)
+        ]
+        if len(found) == before:
             raise FileNotFoundError(
                 f"Expected textures in {wallpapers.ROOT / folder}; got none; install the packages "
                 "that the first lines of this file name."
             )
-        found += [x for x in files if x.suffix in (".jpg", ".png") and _is_texture(x)]
     return _sizes(found, split, edge)
 
 
-def _is_texture(path: Path) -> bool:
+def _files(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """Names and content of the pictures in a folder and in its archives."""
+    for path in sorted(folder.rglob("*")):
+        if path.suffix == ".pk3":
+            with ZipFile(path) as archive:
+                names = sorted(name for name in archive.namelist() if name.endswith(SUFFIXES))
+                yield from ((name, archive.read(name)) for name in names)
+        elif path.suffix in SUFFIXES:
+            yield path.name, path.read_bytes()
+
+
+def _is_texture(name: str, content: bytes) -> bool:
     """Whether a picture has colours, all there, to be seen as they are."""
-    if path.stat().st_size < LEAST_BYTES or NOT_SEEN.search(path.name):
+    if len(content) < LEAST_BYTES or NOT_SEEN.search(name):
         return False
-    with Image.open(path) as image:
+    with Image.open(BytesIO(content)) as image:
         if image.mode not in ("RGB", "L") or min(image.size) < LEAST_EDGE:
             return False
         mean = np.asarray(image.convert("RGB").resize((1, 1), Image.Resampling.BOX), int)[0, 0]
     return bool(np.abs(mean - (128, 128, 240)).max() > 40)  # directions of a surface, in colours
 
 
-def _sizes(paths: list[Path], split: Split, edge: int) -> list[list[Pixels]]:
+def _sizes(files: Sequence[Path | BinaryIO], split: Split, edge: int) -> list[list[Pixels]]:
     request = Request(name="wallpapers", split=split, height=edge, width=edge, channels=3)
     found = []
-    for number, path in enumerate(paths):
+    for number, file in enumerate(files):
         if wallpapers.HELD_OUT.get(number % 8, "train") == split:
-            image = open_picture(path)
+            image = open_picture(file)
             first = -(-min(image.size) // wallpapers.MAX_SHORTER_SIDE)
             found.append([pixels for _, pixels in reductions(image, request, first)])
     return found
