@@ -1,11 +1,12 @@
 """What damage is on when the network that finds it learns: photographs, textures and pages.
 
-Damage looks like grain, twigs, stars and print, which few wallpapers have. So half of what the
-network learns from comes from games and a planetarium in Debian: brick, bark, gravel, cloth, towns
+Damage looks like grain, twigs, stars and print, which few wallpapers have. So photographs of
+monuments, animals and musicians come out of a program that teaches children; and half of what the
+network learns from, out of games and a planetarium in Debian: brick, bark, gravel, cloth, towns
 from above, nebulae, the Moon, old drawings.
 
     apt install --no-install-recommends supertuxkart-data torcs-data flightgear-data-base \
-        stellarium-data ufoai-textures
+        stellarium-data ufoai-textures gcompris-qt-data
 """
 
 import re
@@ -31,6 +32,8 @@ TEXTURES = (
     "games/ufoai",
 )  # fmt: skip
 """Folders below `wallpapers.ROOT` of the packages of textures, with files or archives (`.pk3`)."""
+PHOTOGRAPHS = "gcompris-qt/rcc"
+"""Folder of archives (`.rcc`) of photographs, in those named `explore_*`."""
 SUFFIXES = (".jpg", ".png")
 LEAST_EDGE, LEAST_BYTES = 256, 40_000
 """Of pictures that are large enough, and have something to see."""
@@ -43,9 +46,17 @@ OFTEN = 1 / np.arange(6, 6 + len(LETTERS))
 
 
 def photographs(split: Split, edge: int) -> list[list[Pixels]]:
-    """The wallpapers of a split in all sizes, [H, W, 3]."""
+    """The photographs of a split in all sizes, [H, W, 3]: wallpapers, then those of archives.
+
+    Raises:
+        FileNotFoundError: As of `textures`.
+    """
     names = [name for of in wallpapers.FILES.values() for name in of]
-    return _sizes([wallpapers.ROOT / name for name in names], split, edge)
+    others = _pictures(PHOTOGRAPHS, "explore_*")
+    return [
+        *_sizes([wallpapers.ROOT / name for name in names], split, edge),
+        *_sizes(others, split, edge),
+    ]
 
 
 def textures(split: Split, edge: int) -> list[list[Pixels]]:
@@ -54,32 +65,42 @@ def textures(split: Split, edge: int) -> list[list[Pixels]]:
     Raises:
         FileNotFoundError: If a package isn't installed.
     """
-    found = list[BytesIO]()
-    for folder in TEXTURES:
-        before = len(found)
-        found += [
-            BytesIO(x) for name, x in _files(wallpapers.ROOT / folder) if _is_texture(name, x)
-        ]
-        if len(found) == before:
-            raise FileNotFoundError(
-                f"Expected textures in {wallpapers.ROOT / folder}; got none; install the packages "
-                "that the first lines of this file name."
-            )
-    return _sizes(found, split, edge)
+    return _sizes([one for folder in TEXTURES for one in _pictures(folder)], split, edge)
 
 
-def _files(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """Names and content of the pictures in a folder and in its archives."""
-    for path in sorted(folder.rglob("*")):
+def _pictures(folder: str, named: str = "*") -> list[BytesIO]:
+    """The files of a package's pictures that are large enough.
+
+    Raises:
+        FileNotFoundError: If the package isn't installed.
+    """
+    files = _files(sorted((wallpapers.ROOT / folder).rglob(named)))
+    found = [BytesIO(content) for name, content in files if _is_seen(name, content)]
+    if not found:
+        raise FileNotFoundError(
+            f"Expected pictures in {wallpapers.ROOT / folder}; got none; install the packages that "
+            "the first lines of this file name."
+        )
+    return found
+
+
+def _files(paths: list[Path]) -> Iterator[tuple[str, bytes]]:
+    """Names and content of pictures, and of those in archives."""
+    for path in paths:
         if path.suffix == ".pk3":
             with ZipFile(path) as archive:
                 names = sorted(name for name in archive.namelist() if name.endswith(SUFFIXES))
                 yield from ((name, archive.read(name)) for name in names)
+        elif path.suffix == ".rcc":  # of Qt: what is compressed already lies there as it is
+            content = path.read_bytes()
+            for one in re.finditer(rb"RIFF(.{4})WEBP", content, re.DOTALL):
+                size = int.from_bytes(one[1], "little")
+                yield path.name, content[one.start() : one.start() + 8 + size]
         elif path.suffix in SUFFIXES:
             yield path.name, path.read_bytes()
 
 
-def _is_texture(name: str, content: bytes) -> bool:
+def _is_seen(name: str, content: bytes) -> bool:
     """Whether a picture has colours, all there, to be seen as they are."""
     if len(content) < LEAST_BYTES or NOT_SEEN.search(name):
         return False
