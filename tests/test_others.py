@@ -114,12 +114,15 @@ def test_pictures_are_asked_for_by_name_or_by_set(tmp_path, monkeypatch):
     }
     assert list(module.pictures(["seven"])) == list(PHOTOGRAPHS)
     with pytest.raises(
-        ValueError, match=r"Expected the picture to be one of seven, others, astronaut"
+        ValueError, match=r"Expected the picture to be one of seven, others, unseen, astronaut"
     ):
         module.pictures(["dog"])
 
 
 def test_every_kind_of_a_package_is_there_once():
-    assert len(PICTURES) == 18
-    assert len({(of.package, of.kind) for of in PICTURES.values()}) == 18
-    assert len({of.digest for of in PICTURES.values()}) == 18
+    first = [of for of in PICTURES.values() if of.of == "others"]
+    assert len(first) == 18
+    assert len({(of.package, of.kind) for of in first}) == 18
+    assert len({of.digest for of in first}) == 18
+    assert sum(of.of == "unseen" for of in PICTURES.values()) == 22
+    assert len({(of.digest, of.begin) for of in PICTURES.values()}) == 40

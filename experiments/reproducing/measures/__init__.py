@@ -16,7 +16,7 @@ from reproducing.measures.faces import (
     meanings,
     requests,
 )
-from reproducing.measures.finding import damage_of_photographs, marks_of_others, repairs_of_prints
+from reproducing.measures.finding import damage_of_photographs, repairs_of_prints
 from reproducing.measures.images import (
     data_grid,
     inheritance,
@@ -69,7 +69,6 @@ _ALL: tuple[Measure, ...] = (
         repairs_of_photographs,
         damage_of_photographs,
         repairs_of_prints,
-        marks_of_others,
         enlarging_of_photographs,
     ),
     learned_bits,

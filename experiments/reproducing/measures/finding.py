@@ -107,9 +107,17 @@ DAMAGE: dict[str, tuple[Damaged, int | None]] = {
 SENSITIVITIES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
 
 
-def damage_of_photographs(subject: MeasuredFlow, *, count: int = 20, edge: int = 256) -> Found:
-    """How well damage is found (`found_damage`) in crops of the seven photographs."""
-    return Found(numbers=found_damage(crops(count, edge)))
+def damage_of_photographs(
+    subject: MeasuredFlow, *, count: int = 20, edge: int = 256, of: str = "seven"
+) -> Found:
+    """How well damage is found (`found_damage`) in crops of a set of pictures; and what is marked
+    of the whole ones, which have none."""
+    marked = {
+        name: float(find_damage(torch.from_numpy(x[:3])).found.mean())
+        for name, x in pictures((of,)).items()
+    }
+    numbers = found_damage(crops(count, edge, of))
+    return Found(numbers={**numbers, "marked": marked, "mean_marked": fmean(marked.values())})
 
 
 def repairs_of_prints(subject: MeasuredFlow, *, count: int = 20, edge: int = 256) -> Found:
@@ -152,26 +160,6 @@ def repairs_of_prints(subject: MeasuredFlow, *, count: int = 20, edge: int = 256
     numbers = {"rows": rows, "means": means(rows, ("psnr", "lpips", "seconds"))}
     picture = Picture(beside(shown, 96), "A scan of a damaged print, and repairs of it.")
     return Found(numbers=numbers, pictures={"prints": picture})
-
-
-def marks_of_others(subject: MeasuredFlow, *, count: int = 18, edge: int = 192) -> Found:
-    """Of pictures of other kinds: the share of the pixels that are marked, which have no damage;
-    and the area under the ROC curve, in crops, of damage of prints."""
-    shares = {
-        name: float(find_damage(torch.from_numpy(x[:3])).found.mean())
-        for name, x in pictures(("others",)).items()
-    }
-    areas: dict[str, list[float]] = {}
-    for name, make in PRINTS.items():
-        random = np.random.default_rng(0)
-        for whole in crops(count, edge, "others"):
-            damaged, hole, _, _ = make(whole, random)
-            if hole.any():
-                odds = _searched(damaged, None)[1].probability
-                areas.setdefault(name, []).append(float(roc_auc_score(hole.ravel(), odds.ravel())))
-    means = {name: fmean(of) for name, of in areas.items()}
-    numbers = {"rows": shares, "mean": fmean(shares.values()), "auc": areas, "mean_auc": means}
-    return Found(numbers=numbers)
 
 
 def found_damage(photographs: Sequence[Pixels]) -> dict[str, Any]:
