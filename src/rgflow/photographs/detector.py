@@ -3,8 +3,8 @@
 It says how probable damage is at every pixel, and which levels it had without it. A U-Net
 (Ronneberger et al. 2015, arXiv 1505.04597) with batch normalisation, which once trained doesn't
 depend on the picture; so parts of a picture give what the whole one gives.
-`experiments/detector/train.py` trains it on damage of wallpapers that
-`rgflow.photographs.simulation` makes.
+`experiments/detector/train.py` trains it on damage that
+`rgflow.photographs.simulation` makes of photographs, textures and pages.
 
 Letters in shapes: N pictures; H, W rows and columns.
 """
