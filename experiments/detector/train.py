@@ -242,7 +242,6 @@ def main() -> None:
     print(f"{settings.weights}: {os.path.getsize(settings.weights):,} bytes", flush=True)
     if settings.weights == WEIGHTS:
         found = found_damage(held_out)
-        del found["rows"]
         training = {"steps": settings.steps, "processor": processor()}
         write_json(Path(__file__).with_name("result.json"), {"training": training, **found})
 

