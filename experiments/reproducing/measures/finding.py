@@ -120,9 +120,12 @@ def damage_of_photographs(
     return Found(numbers={**numbers, "marked": marked, "mean_marked": fmean(marked.values())})
 
 
-def repairs_of_prints(subject: MeasuredFlow, *, count: int = 20, edge: int = 256) -> Found:
-    """Scans of scratched and dusty prints repaired where they are damaged, a pixel farther, and
-    where that is found: PSNR of what is damaged, LPIPS of the whole, seconds of the processor."""
+def repairs_of_prints(
+    subject: MeasuredFlow, *, count: int = 20, edge: int = 256, of: str = "seven"
+) -> Found:
+    """Scans of scratched and dusty prints of a set of pictures, repaired where they are damaged, a
+    pixel farther, and where that is found: PSNR of what is damaged, LPIPS of the whole, seconds of
+    the processor."""
     fills, distance = repair_methods(subject), perceptual_distance()
 
     def layers(x: Pixels, hole: Mask) -> Pixels:
@@ -135,7 +138,7 @@ def repairs_of_prints(subject: MeasuredFlow, *, count: int = 20, edge: int = 256
     make, one, rows, shown = scanned(SCRATCHES, SPECKS, DUST, HAIRS), np.ones((3, 3)), [], {}
     for name, quality in (("PNG", None), ("JPEG", 90)):
         random = np.random.default_rng(0)
-        for number, whole in enumerate(crops(count, edge)):
+        for number, whole in enumerate(crops(count, edge, of)):
             damaged, hole, _, truth = make(whole, random)
             x, found = _searched(damaged, quality)
             masks = {"true": hole, "grown": binary_dilation(hole, one), "found": found.found}
