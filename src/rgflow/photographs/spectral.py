@@ -34,9 +34,9 @@ from one to the other."""
 SPECK = 16
 """Pixels of a part of a hole up to which windows of half the edge are better, in half of the
 turns."""
-SQUARE, AT_ONCE = 256, 2048
-"""Edge of the squares in which a photograph is filled, and windows that are computed together, for
-memory."""
+SQUARE, AT_ONCE = 256, 64
+"""Edge of the squares in which a photograph is filled, and windows that are computed together, few
+enough for the cache of a processor."""
 
 
 @torch.no_grad()
@@ -170,7 +170,7 @@ def _without_weak(windows: Tensor, taper: Tensor, weak: float) -> tuple[Tensor, 
     mean = (windows * share).sum((2, 3), keepdim=True) / share.sum()
     waves = torch.fft.rfft2((windows - mean) * taper, norm="ortho")
     strong = waves.real**2 + waves.imag**2 > weak**2  # faster than magnitudes
-    trust = share / (1 + strong.sum((2, 3), keepdim=True))
-    left = torch.fft.irfft2(waves * strong, taper.shape, norm="ortho")
+    trust = 1 / (1 + strong.sum((2, 3), keepdim=True))
+    left = torch.fft.irfft2(torch.where(strong, waves, 0), taper.shape, norm="ortho")
     # Waves were tapered once already.
-    return left * trust / taper + mean * trust, trust
+    return (left * taper + mean * share) * trust, share * trust
