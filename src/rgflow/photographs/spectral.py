@@ -14,6 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
 from scipy.fft import dct
 from scipy.ndimage import (  # type: ignore[attr-defined]  # which are found when it runs
     distance_transform_edt,
@@ -34,9 +36,9 @@ from one to the other."""
 SPECK = 16
 """Pixels of a part of a hole up to which windows of half the edge are better, in half of the
 turns."""
-SQUARE, AT_ONCE = 256, 64
-"""Edge of the squares in which a photograph is filled, and windows that are computed together, few
-enough for the cache of a processor."""
+SQUARE, AT_ONCE = 256, 1 << 16
+"""Edge of the squares in which a photograph is filled, and pixels of the windows that are computed
+together, few enough for the cache of a processor."""
 
 
 @torch.no_grad()
@@ -118,34 +120,39 @@ def _by_squares(
 def _filled(x: Tensor, hole: Mask, own: Mask, edge: int) -> Tensor:
     """A part of a photograph [C, H, W], filled where pixels are missing and `own`, by windows of an
     edge."""
-    size, turns = edge / WINDOW, TURNS * edge // WINDOW
+    size, turns, at_once = edge / WINDOW, TURNS * edge // WINDOW, AT_ONCE // edge**2
     nearest = distance_transform_edt(hole, return_distances=False, return_indices=True)
-    colours = dct(np.eye(len(x)), axis=0, norm="ortho")
+    colours = dct(np.eye(len(x), dtype=np.float32), axis=0, norm="ortho")
     mixed = colours @ x.numpy()[:, *nearest].reshape(len(x), -1)
     rim = [(edge, edge)] * 2
     levels = np.pad(mixed.reshape(x.shape), [(0, 0), *rim], "symmetric")
-    known = torch.from_numpy(levels).float()
-    missing = torch.from_numpy(np.pad(hole, rim, "symmetric"))
-    holds = _holding(np.pad(own, rim, "symmetric"), edge)
-    pixels = torch.arange(edge)
-    offsets = (pixels[:, None] * known.shape[2] + pixels).flatten()
-    half = torch.sin(torch.pi * (torch.arange(edge) + 0.5) / edge)
+    missing, holds = (np.pad(one, rim, "symmetric") for one in (hole, own))
+    holds = _holding(holds, edge)
+    guess = levels[:, missing]
+    # What is known doesn't change, so only missing pixels have a number, from 1.
+    numbers = np.zeros(missing.shape, dtype=np.int32)
+    numbers[missing] = np.arange(1, guess.shape[1] + 1)
+    windows = sliding_window_view(levels, (edge, edge), (1, 2))
+    numbers_of = sliding_window_view(numbers, (edge, edge))
+    half = np.sin(np.pi * (np.arange(edge, dtype=np.float32) + 0.5) / edge)
     taper = half[:, None] * half
-    filled = known.clone()
     for turn in range(turns):
         weak = size * WEAK[0] * (WEAK[1] / (size * WEAK[0])) ** (turn / (turns - 1))
-        windows = filled.unfold(1, edge, 1).unfold(2, edge, 1)
-        total, weight = torch.zeros((2, len(x), missing.numel()))
-        for i, j in _windows(holds, STEP * edge // WINDOW, turn).split(AT_ONCE, dim=1):
-            where = (i * known.shape[2] + j)[:, None] + offsets
-            left, trust = _without_weak(windows[:, i, j], taper, weak)
-            total.index_add_(1, where.flatten(), left.flatten(1))
-            weight.index_add_(1, where.flatten(), trust.flatten(1))
-        means = (total / weight.clamp(min=1e-9)).view_as(known)
-        filled = torch.where(missing & (weight.view_as(known) > 0), means, known)
-    inner = filled[:, edge:-edge, edge:-edge].flatten(1)
-    found = torch.from_numpy(colours.T).float() @ inner
-    return found.view(x.shape).round().clamp(0, 255).to(torch.uint8)
+        total, weight = np.zeros((2, *guess.shape))
+        begins = _windows(holds, STEP * edge // WINDOW, turn)
+        for first in range(0, begins.shape[1], at_once):
+            i, j = begins[:, first : first + at_once]
+            number = numbers_of[i, j]
+            at = number.nonzero()
+            for sums, values in zip(
+                (total, weight), _without_weak(windows[:, i, j], taper, weak, at), strict=True
+            ):
+                for channel, of in zip(sums, values, strict=True):
+                    channel += np.bincount(number[at] - 1, of, len(channel))
+        levels[:, missing] = np.where(weight > 0, total / np.maximum(weight, 1e-9), guess)
+    inner = levels[:, edge:-edge, edge:-edge]
+    found = colours.T @ inner.reshape(len(x), -1)
+    return torch.from_numpy(found.reshape(x.shape)).round().clamp(0, 255).to(torch.uint8)
 
 
 def _holding(wanted: Mask, edge: int) -> Mask:
@@ -156,21 +163,32 @@ def _holding(wanted: Mask, edge: int) -> Mask:
     return found
 
 
-def _windows(holds: Mask, step: int, turn: int) -> Tensor:
+def _windows(holds: Mask, step: int, turn: int) -> NDArray[np.int64]:
     """Rows and columns of the pixels at which windows begin, a step apart, where one `holds` what
     is wanted, [2, k]; every turn has others."""
-    first = torch.tensor([[3 * turn % step], [5 * turn % step]])
-    down, across = first.flatten().tolist()
-    return first + step * torch.from_numpy(holds[down::step, across::step]).nonzero().T
+    down, across = 3 * turn % step, 5 * turn % step
+    found = np.array(holds[down::step, across::step].nonzero())
+    return np.array([[down], [across]]) + step * found
 
 
-def _without_weak(windows: Tensor, taper: Tensor, weak: float) -> tuple[Tensor, Tensor]:
-    """Windows [C, k, s, s] without weak waves, and their weights: the fewer waves, the larger."""
+def _without_weak(
+    windows: NDArray[np.float32],
+    taper: NDArray[np.float32],
+    weak: float,
+    at: tuple[NDArray[np.int64], ...],
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Windows [C, k, s, s], which are overwritten, without weak waves at some of their pixels, in
+    units of their weights; and these: the fewer waves, the larger. Both [C, number of pixels]."""
     share = taper**2
-    mean = (windows * share).sum((2, 3), keepdim=True) / share.sum()
-    waves = torch.fft.rfft2((windows - mean) * taper, norm="ortho")
-    strong = waves.real**2 + waves.imag**2 > weak**2  # faster than magnitudes
-    trust = 1 / (1 + strong.sum((2, 3), keepdim=True))
-    left = torch.fft.irfft2(torch.where(strong, waves, 0), taper.shape, norm="ortho")
+    mean = windows.reshape(*windows.shape[:2], -1) @ share.ravel() / share.sum()
+    windows -= mean[..., None, None]
+    windows *= taper
+    waves = torch.fft.rfft2(torch.from_numpy(windows), norm="ortho").numpy()
+    strong = waves.real**2 + waves.imag**2 > np.float32(weak**2)  # faster than magnitudes
+    waves *= strong
+    left = torch.fft.irfft2(torch.from_numpy(waves), taper.shape, norm="ortho").numpy()
+    number, *inside = at
+    trust = 1 / (1 + np.count_nonzero(strong, (2, 3)).astype(np.float32)[:, number])
+    own = share[*inside]
     # Waves were tapered once already.
-    return (left * taper + mean * share) * trust, share * trust
+    return (left[:, *at] * taper[*inside] + mean[:, number] * own) * trust, own * trust
