@@ -102,7 +102,7 @@ def test_collections_become_pictures_and_a_table(command, here):
     assert len(inside) == 2
     rows = {row["file"]: row for row in rows_of("b/pictures.csv")}
     assert [name for name, row in rows.items() if row["error"]] == WRONG
-    assert rows["many/below/3.png"]["result"] == "3.png"
+    assert rows["many/below/3.png"]["result"] == "below/3.png"
 
 
 def test_what_is_random_depends_on_the_content(here):

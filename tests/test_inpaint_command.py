@@ -128,7 +128,7 @@ BOX = ["--box", "[1, 1, 3, 3]"]
         ("cube", ["image.png", "--box", "[1, 2, 3]"], "[y, x, height, width]; got [1, 2, 3]"),
         ("cube", ["image.png", "--box", "[9, 9, 9, 9]"], "a rectangle inside the 16×16 image"),
         ("cube", ["image.png", "--mask", "half.png"], "mask of 16×16 pixels"),
-        ("cube", ["image.png", "--mask", "empty.png"], "white somewhere; empty.png is black"),
+        ("cube", ["image.png", "--mask", "empty.png"], "white somewhere; empty.png is darker"),
         ("cube", ["image.png", "--mask", "none.png"], "a picture file; there is none"),
         ("cube", ["image.png", "--mask", "text.png"], "text.png isn't one"),
         ("cube", ["text.png", *BOX], "a picture file, such as PNG"),

@@ -103,6 +103,22 @@ def test_a_mask_is_an_input(here, capsys):
     refused([*arguments, "--overwrite"], capsys, "replace no input")
 
 
+def test_what_was_found_is_edited_and_given_back(here, capsys):
+    pixels = np.full((40, 50, 3), 99, dtype=np.uint8)
+    pixels[10, 10:30] = 255
+    Image.fromarray(pixels).save("x.png")
+    refused(["repair", "x.png", "--sensitivity", "1"], capsys, "everything is marked: lower it")
+    assert main(["repair", "x.png"]) == 0
+    mask = np.array(Image.open("repaired/x-mask.png"))
+    mask[20, 20] = 255
+    Image.fromarray(mask).save("repaired/x-mask.png")
+    again = ["repair", "x.png", "--mask", "repaired/x-mask.png"]
+    refused(again, capsys, "add --overwrite")
+    assert main([*again, "--overwrite"]) == 0
+    assert f"{(mask > 0).sum()} pixels repaired" in capsys.readouterr().out
+    assert (np.asarray(Image.open("repaired/x-mask.png")) == mask).all()
+
+
 @pytest.mark.parametrize("name", ["x.png", "x-mask.png", "x-before-after.png", "x-2.png"])
 def test_files_of_the_user_stay(name, here, capsys, monkeypatch):
     picture("x.png")

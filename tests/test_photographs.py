@@ -871,7 +871,7 @@ def test_levels_of_files(chelsea, tmp_path):
         (["score", "hf:nowhere"], "Expected a file or folder after hf:; nowhere isn't there"),
         (["score", "empty"], "folder with pictures, .parquet or .tar files; .*empty has none"),
         (["repair", "good.png", "--mask", "small.png"], "a mask of 40×30 pixels"),
-        (["repair", "good.png", "--mask", "black.png"], "white somewhere; .*black.png is black"),
+        (["repair", "good.png", "--mask", "black.png"], "white somewhere; .*black.png is darker"),
         (["repair", "good.png", "--box", "[0, 0, 99, 2]"], "a rectangle inside the 30×40 image"),
         (["repair", "good.png", "--box", "[0, 0, 30, 40]"], "in which everything is"),
         (

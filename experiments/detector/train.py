@@ -13,7 +13,7 @@ What those of the package learned from grew: 44,000 steps of the wallpapers that
 learned from, at first with two thirds of the channels; 28,000 of four packages of textures and of
 pages, too; 40,000 that `--begins` from there, of all that is there now, but for the photographs of
 monuments, animals and musicians in the first 9,397; all these of four patches of 96×96 pixels a
-step, with `MORE` of 1; and 24,000 of today's settings.
+step, with `MORE` of 1; and 20,000 of today's settings.
 
 Writes the weights (float16) into the package, and `result.json` beside this file: how well they
 find damage of the validation photographs, of other settings than those of training.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rgflow.cli.engines import Worker, by_processes, by_ray
+from rgflow.files import expanded
 from rgflow.outputs import LeftOutError, Made, Outputs, is_full
 from rgflow.photographs.tables import write
 from rgflow.text import bars, many, printable, say
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from rgflow.cli.parsing import Parser
+    from rgflow.outputs import Source
     from rgflow.photographs.collections import Collection, Given
 
 WHAT = (
@@ -110,6 +112,11 @@ def save(made: Made, image: Image.Image, path: Path) -> str:
     path = named(image, path)
     made.files.append((path, encoded(image, path)))
     return path.name
+
+
+def within(settings: Namespace, source: Source, name: str) -> str:
+    """The path of a picture's result in the folder of all results."""
+    return (source.folder / name).relative_to(expanded(settings.out)).as_posix()
 
 
 def check_complete(rows: Sequence[dict[str, Any]]) -> None:

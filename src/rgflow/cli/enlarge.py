@@ -130,7 +130,7 @@ class Enlarge:
         """
         import torch
 
-        from rgflow.cli.collecting import save
+        from rgflow.cli.collecting import save, within
         from rgflow.photographs.denoising import denoise
         from rgflow.photographs.enlarging import enlarge
         from rgflow.photographs.pictures import MAX_PIXELS, read
@@ -176,5 +176,5 @@ class Enlarge:
             made = Made({"width": width, "height": height})
             name = save(made, out.image, source.out(f"*{path.suffix}"))
         say(f"{path.name}: {width}×{height} pixels; see {name} in {source.folder}.")
-        made.row["result"] = name
+        made.row["result"] = within(self.settings, source, name)
         return made

@@ -109,7 +109,8 @@ def run(arguments: Sequence[str]) -> None:
     def names(number: int) -> list[str]:
         path = pictures.groups[number][0]
         ending = lossless_ending(path)
-        found = [f"*{ending}", "*-before-after.png", "*-mask.png"]
+        found = [f"*{ending}", "*-before-after.png"]
+        found += ["*-mask.png"] * (not settings.mask and settings.box is None)
         found += [f"*-{k + 1}{ending}" for k in range(settings.completions)]
         return found + ["damaged-*.png"] * (str(path) in examples)
 
@@ -161,7 +162,7 @@ class Repair:
         import torch
         from PIL import Image
 
-        from rgflow.cli.collecting import save
+        from rgflow.cli.collecting import save, within
         from rgflow.figures.repair import before_after
         from rgflow.photographs.damage import Damage, find_damage, seen_through
         from rgflow.photographs.infrared import damage_in, read_infrared
@@ -195,6 +196,11 @@ class Repair:
                 if not hole.any():
                     say(f"{path.name}: no damage was found; raise --sensitivity, or use --mask.")
                     return
+                if hole.all():
+                    raise ValueError(
+                        f"Expected damage in a part of {path.name}; with --sensitivity "
+                        f"{sensitivity:g} everything is marked: lower it, or use --mask."
+                    )
                 if hole.mean() > MUCH:
                     say(
                         f"{path.name}: {hole.mean():.0%} of it looks damaged; so do letters and "
@@ -221,7 +227,7 @@ class Repair:
         written.append(save(made, compared, source.out("*-before-after.png")))
         if settings.completions:
             written += self._draw(made, given, source, picture, image, hole)
-        made.row |= {"pixels": int(hole.sum()), "result": str(written[0])}
+        made.row |= {"pixels": int(hole.sum()), "result": within(settings, source, written[0])}
         spent = time.perf_counter() - start
         say(
             f"{path.name}: {many(int(hole.sum()), 'pixel')} repaired in {spent:.1f} s; see "

@@ -95,7 +95,7 @@ def picture_file(
             raise
         except _RefusedError as error:
             raise DamagedError(
-                f"Expected a picture of 8 or 16 bits; {name} has {error}: convert it first."
+                f"Expected a picture of a kind that is read; {name} has {error}: convert it first."
             ) from error
         except MemoryError as error:
             raise DamagedError(
@@ -164,7 +164,7 @@ def decoded(file: ImageFile) -> tuple[Image.Image, list[str]]:
     if getattr(file, "is_animated", False):
         notes.append("only its first frame is used")
     if file.tile and file.tile[0][0] == "raw" and tags.get(284) == 2 and 16 in tags.get(258, ()):
-        raise _RefusedError("16 bits in planes, uncompressed")  # whose bytes Pillow mixes up
+        raise _RefusedError("uncompressed planes of 16 bits")  # whose bytes Pillow mixes up
     files = [file, *_lower(file)]
     if (bits := _bits(file)) > 8 and not file.mode.startswith("I") and len(files) == 1:
         notes.append(f"only the upper 8 of {bits} bits per colour are read and written")

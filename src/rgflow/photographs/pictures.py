@@ -308,7 +308,10 @@ def read_mask(file: Path, size: tuple[int, int]) -> Mask:
         )
     mask = np.asarray(grey) >= 128
     if not mask.any():
-        raise ValueError(f"Expected a mask that is white somewhere; {file} is black.")
+        raise ValueError(
+            f"Expected a mask that is white somewhere; {file} is darker than middle grey "
+            "everywhere: paint in white what to repair."
+        )
     return mask
 
 
