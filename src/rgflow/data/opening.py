@@ -195,6 +195,8 @@ def decoded(file: ImageFile) -> tuple[Image.Image, list[str]]:
     elif image.has_transparency_data:
         # Transparent by one colour: as a channel of its own, so that new pixels can be opaque.
         mode = "LA" if mode in ("1", "L", "LA") else "RGBA"
+        if image.mode == "P":
+            notes.append("the result is RGBA, as a colour of its palette is transparent")
     elif mode == "P" and np.asarray(image).max() >= len(image.getpalette() or ()) // 3:
         mode = "RGB"
         notes.append("the result is RGB, as its palette lacks some of its colours")
@@ -286,6 +288,7 @@ def in_tiff(exif: Image.Exif | bytes) -> bytes:
         exif.load(content)
     for tag in {*exif} - {*WORDS}:
         del exif[tag]
+    exif.bigtiff = False  # as no other file can hold the tags of large ones
     return exif.tobytes()
 
 

@@ -160,6 +160,13 @@ def _uncovered(seen: Pixels, alpha: Pixels, behind: tuple[int, ...]) -> Pixels:
     return out
 
 
+def _any_transparent(image: Image.Image) -> bool:
+    """Whether a picture with a channel of transparency has a pixel that isn't opaque."""
+    if "A" not in image.getbands():
+        return True
+    return image.getchannel("A").getextrema() != (255, 255)
+
+
 def read(file: Path | BinaryIO, background: str = "white", *, most: int = MAX_PIXELS) -> Picture:
     """Read a picture file, whatever its name: upright by its EXIF orientation, and the first frame
     of an animation.
@@ -185,7 +192,7 @@ def read(file: Path | BinaryIO, background: str = "white", *, most: int = MAX_PI
         image, notes = decoded(found)
         keep(image, notes)
         del found  # and with it the memory of its decoder
-        if image.has_transparency_data:
+        if image.has_transparency_data and _any_transparent(image):
             notes.append(f"transparent pixels are seen over {background}")
         return Picture(_seen(image, behind), image, tuple(notes), behind, loss)
 
