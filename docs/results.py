@@ -60,8 +60,8 @@ PREFACE = """
 
 Every table and figure of the RG-Flow paper
 ([Hu et al. 2022](https://doi.org/10.1088/2632-2153/ac8393)), reproduced as far as a CPU allows, and
-our own questions. The flows here trained on one CPU core for minutes, the paper's on a GPU for
-days."""
+our own questions. Our flows were trained on one CPU core for minutes to hours, the paper's on a
+GPU for days."""
 READING = """
 ## How to read the numbers
 

@@ -55,7 +55,7 @@ def run(arguments: Sequence[str]) -> None:
         "adapt",
         0,
         "let the model learn each picture while it is scored, as a decoder could: how often every "
-        "pixel is learned, on average; 4 takes about 20 times as long as scoring",
+        "pixel is learned, on average; 4 takes about 40 times as long as scoring",
         least=0,
     )
     adapting.add_keep(options)
