@@ -119,6 +119,29 @@ def test_what_was_found_is_edited_and_given_back(here, capsys):
     assert (np.asarray(Image.open("repaired/x-mask.png")) == mask).all()
 
 
+def test_masks_of_a_folder_are_edited_and_given_back(here, capsys):
+    pixels = np.full((40, 50, 3), 99, dtype=np.uint8)
+    damaged = pixels.copy()
+    damaged[10, 10:30] = 255
+    for name, of in (("x.png", damaged), ("x.bmp", pixels), ("below/x.png", damaged)):
+        path = Path("in", name)
+        path.parent.mkdir(exist_ok=True, parents=True)
+        Image.fromarray(of).save(path)
+    assert main(["repair", "in"]) == 0
+    masks = sorted(Path("repaired").rglob("*-mask.png"))
+    assert [str(path) for path in masks] == ["repaired/below/x-mask.png", "repaired/x-png-mask.png"]
+    mask = np.array(Image.open(masks[1]))
+    mask[20, 20] = 255
+    Image.fromarray(mask).save(masks[1])
+    capsys.readouterr()
+    assert main(["repair", "in", "--mask", "repaired", "--out", "again"]) == 0
+    said = capsys.readouterr().out
+    assert "x.bmp: it has no mask there" in said
+    assert f"{(mask > 0).sum()} pixels repaired" in said
+    results = [path for path in Path("again").rglob("*.png") if "before" not in path.name]
+    assert sorted(map(str, results)) == ["again/below/x.png", "again/x-png.png"]
+
+
 @pytest.mark.parametrize("name", ["x.png", "x-mask.png", "x-before-after.png", "x-2.png"])
 def test_files_of_the_user_stay(name, here, capsys, monkeypatch):
     picture("x.png")

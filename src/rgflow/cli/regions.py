@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from rgflow.lattice import Mask
 
 
-def add_options(options: Parser) -> None:
-    """Add the options by which regions are given."""
-    options.files("mask", "picture files, white where to repair: one for all, or one for each")
+def add_options(options: Parser, more: str = "") -> None:
+    """Add the options by which regions are given; `more` says what else a mask may be."""
+    options.files(
+        "mask", f"picture files, white where to repair: one for all, or one for each{more}"
+    )
     options.several("box", int, None, "[y, x, height, width] to repair")
 
 
@@ -29,8 +31,8 @@ def check(settings: Namespace, pictures: int) -> None:
         raise ValueError(f"Expected --box to be [y, x, height, width]; got {settings.box}.")
     if settings.mask and len(settings.mask) not in (1, pictures):
         raise ValueError(
-            f"Expected one mask, or one for each of {many(pictures, 'picture')}; got "
-            f"{len(settings.mask)}."
+            f"Expected one mask, or one for each of {many(pictures, 'picture')} that the command "
+            f"names; got {len(settings.mask)}."
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,7 +46,7 @@ def run(arguments: Sequence[str]) -> None:
         help=f"{collecting.WHAT}; or example:NAME, of scratches, text, dust, pixels, blocks, print",
     )
     options.word("model", "photos", "a model of photographs: its name or folder, or a run")
-    regions.add_options(options)
+    regions.add_options(options, "; or a folder with what this command wrote as *-mask.png")
     options.add_argument(
         "--infrared",
         nargs="*",
@@ -116,8 +116,27 @@ def run(arguments: Sequence[str]) -> None:
 
     results = outputs(settings, pictures.groups, trained.fingerprint(flow))
     with results.guarded():
+        if any(mask.is_dir() for _, *more in pictures.groups for mask in more):
+            sources = results.sources(pictures.groups, names)
+            pictures = replace(pictures, groups=_masked(settings, pictures.groups, sources))
         work = Repair(flow, settings, examples, keep)
         collecting.each(settings, results, pictures, work, names)
+
+
+def _masked(
+    settings: Namespace, groups: Sequence[Sequence[Path]], sources: Sequence[Source]
+) -> list[Sequence[Path]]:
+    """Pictures with their masks in folders of them, as this command names them; some have none."""
+    from rgflow.cli.collecting import within
+
+    found = [*groups]
+    for source in sources:
+        file, *masks = found[source.number]
+        if masks and masks[0].is_dir():
+            name = source.out("*-mask.png").name
+            own = masks[0] / within(settings, source, name)
+            found[source.number] = [file, own] if own.is_file() else [file]
+    return found
 
 
 @dataclass(frozen=True)
@@ -208,6 +227,9 @@ class Repair:
                     )
                 found = Image.fromarray(hole.astype("uint8") * 255)
                 mask = save(made, found, source.out("*-mask.png"))
+            elif settings.mask and not given.more:
+                say(f"{path.name}: it has no mask there, so nothing is repaired.")
+                return
             else:
                 hole = regions.given(settings, given.more, picture.size)
             if settings.completions and hole.sum() > MAX_COMPLETED_PIXELS:
