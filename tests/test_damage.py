@@ -61,6 +61,23 @@ def test_a_pixel_depends_on_no_more_than_its_rim():
         assert rows.max() <= at + detector.RIM
 
 
+def test_a_network_that_is_fused_says_the_same():
+    """With every parameter random, on a picture whose rows and columns differ."""
+    torch.manual_seed(0)
+    network = Detector().double().eval()
+    for x in (*network.parameters(), *network.buffers()):
+        if x.is_floating_point():
+            x.data = (
+                torch.rand_like(x) if x.ndim == 1 else 3 * torch.randn_like(x) / x[0].numel() ** 0.5
+            )
+    x = 255 * torch.rand(1, 3, 48, 64, dtype=torch.float64)
+    with torch.no_grad():
+        slow = network(x)
+        for one, right in zip(network.fused()(x), slow, strict=True):
+            torch.testing.assert_close(one, right)
+    assert slow[0].std() > 0.1
+
+
 def test_grey_pictures_are_like_those_of_three_equal_channels(chelsea):
     grey = torch.from_numpy(chelsea[:1])
     one, three = (find_damage(x).probability for x in (grey, grey.expand(3, -1, -1)))

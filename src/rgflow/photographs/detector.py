@@ -53,14 +53,32 @@ class Convolution(nn.Module):
         self.weights = nn.Conv2d(before, after, 3, padding=1, bias=False)
         self.norm: nn.BatchNorm2d | None = nn.BatchNorm2d(after)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.weights(x)
-        return F.relu(self.norm(x) if self.norm else x, inplace=True)
+    def forward(self, x: Tensor, before: Tensor | None = None) -> Tensor:
+        """Of `x`; or of `x` enlarged twice, and of what there was at that size `before`."""
+        if before is not None and self.norm:
+            x = torch.cat((F.interpolate(x, scale_factor=2.0), before), 1)
+        if before is None or self.norm:
+            x = self.weights(x)
+            return F.relu(self.norm(x) if self.norm else x, inplace=True)
+        # Four pixels of what is enlarged are the same one, so kernels of 2×2 take fewer products.
+        small, own = self.weights.weight.split((x.shape[1], before.shape[1]), 1)
+        kernels = torch.cat([of for rows in _halves(small, 2) for of in _halves(rows, 3)])
+        out = F.conv2d(before, own, self.weights.bias, padding=1)
+        parts = F.conv2d(F.pad(x, (1, 1, 1, 1)), kernels).chunk(4, 1)
+        for (i, j), part in zip(product((0, 1), (0, 1)), parts, strict=True):
+            out[..., i::2, j::2] += part[..., i : i + x.shape[2], j : j + x.shape[3]]
+        return F.relu(out, inplace=True)
 
     def fuse(self) -> None:
         """Let the convolution do what the trained normalisation does."""
         assert self.norm
         self.weights, self.norm = fuse_conv_bn_eval(self.weights, self.norm), None
+
+
+def _halves(kernels: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+    """Kernels of 3 for the first and the second of two pixels that are the same, of 2."""
+    a, b, c = kernels.unbind(axis)
+    return torch.stack((a, b + c), axis), torch.stack((a + b, c), axis)
 
 
 class Detector(nn.Module):
@@ -86,7 +104,10 @@ class Detector(nn.Module):
             x = layers(F.max_pool2d(x, 2) if number else x)
             seen.append(x)
         for layers, before in zip(self.up, reversed(seen[:-1]), strict=True):
-            x = layers(torch.cat((F.interpolate(x, scale_factor=2.0), before), 1))
+            first, *others = layers.children()
+            x = first(x, before)
+            for layer in others:
+                x = layer(x)
         out = self.last(x).float()
         return out[:, 0], pixels + 64 * out[:, 1:4], out[:, 4:] + math.log(64)
 
