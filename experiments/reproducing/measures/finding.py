@@ -81,12 +81,16 @@ HAIRS = simulation.Hairs(
     number=(0.5, 1), width=(1, 2.5), opacity=(0.5, 0.9), bend=(-0.02, 0.02), shake=0.03,
     shades=LIGHT + DARK,
 )  # fmt: skip
-FOLDS = simulation.Folds(number=(0.1, 0.3), width=(3, 7), opacity=(0.4, 0.8), shades=LIGHT)
+FOLDS, DARK_FOLDS = (
+    simulation.Folds(number=(0.1, 0.3), width=(3, 7), opacity=(0.4, 0.8), shades=shades)
+    for shades in (LIGHT, DARK)
+)
 PRINTS = {
     "soft scratches": scanned(SCRATCHES),
     "soft dust": scanned(SPECKS, DUST),
     "hairs": scanned(HAIRS),
     "folds": scanned(FOLDS),
+    "dark folds": scanned(DARK_FOLDS),
 }
 FLAT = {
     "scratches, white": flat(scratches, 255),
