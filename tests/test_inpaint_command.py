@@ -135,7 +135,7 @@ BOX = ["--box", "[1, 1, 3, 3]"]
         (
             "cube",
             ["image.png", "--mask", "mask.png", "mask.png"],
-            "one for each of 1 picture; got 2",
+            "one for each of 1 picture that the command names; got 2",
         ),
         ("cube", ["image.png", *BOX, "--variables", "latent"], "nearest: latents"),
         ("cube", ["image.png", *BOX, "--rate", "0"], "rate to be above 0"),

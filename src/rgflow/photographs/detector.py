@@ -54,7 +54,8 @@ class Convolution(nn.Module):
         self.norm: nn.BatchNorm2d | None = nn.BatchNorm2d(after)
 
     def forward(self, x: Tensor, before: Tensor | None = None) -> Tensor:
-        """Of `x`; or of `x` enlarged twice, and of what there was at that size `before`."""
+        """Features [N, `after`, H, W] of `x`, [N, `before`, H, W]; or of `x` enlarged twice, and of
+        those that there were at that size `before`, [N, C, 2H, 2W]."""
         if before is not None and self.norm:
             x = torch.cat((F.interpolate(x, scale_factor=2.0), before), 1)
         if before is None or self.norm:
