@@ -2,12 +2,13 @@
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from scipy.ndimage import (  # type: ignore[attr-defined]  # which are found when it runs
     binary_dilation,
     median_filter,
@@ -34,9 +35,10 @@ from reproducing.measures.pictures import (
 from reproducing.measures.subject import Found, MeasuredFlow, Picture
 from reproducing.others import pictures
 from rgflow.cells import Mask
+from rgflow.figures.charts import blank, plain, rendered
 from rgflow.photographs import simulation
+from rgflow.photographs.damage import SENSITIVITY, find_damage, seen_through
 from rgflow.photographs.damage import Damage as FoundDamage
-from rgflow.photographs.damage import find_damage, seen_through
 from rgflow.photographs.simulation import VISIBLE, Damage, Scan, Simulator
 
 QUALITIES = (None, 90, 75)
@@ -108,6 +110,8 @@ DAMAGE: dict[str, tuple[Damaged, int | None]] = {
 """By name: what damages a picture, and the quality of a JPEG."""
 
 
+COLOURS = dict(zip(PRINTS, ("#1f6fb4", "#c8500a", "#2a8f5a", "#6a4c93", "#222b36"), strict=True))
+"""Of the curves of damage of prints."""
 SENSITIVITIES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
 
 
@@ -121,7 +125,30 @@ def damage_of_photographs(
         for name, x in pictures((of,)).items()
     }
     numbers = found_damage(crops(count, edge, of))
-    return Found(numbers={**numbers, "marked": marked, "mean_marked": fmean(marked.values())})
+    caption = "Precision against recall by sensitivity, 2 to 98 %; dots: the default"
+    return Found(
+        numbers={**numbers, "marked": marked, "mean_marked": fmean(marked.values())},
+        pictures={"curves": Picture(curves(numbers["by_sensitivity"]), caption)},
+    )
+
+
+def curves(by_sensitivity: Mapping[str, Mapping[str, Sequence[float]]]) -> Image.Image:
+    """Precision against recall of damage of prints by sensitivity, in PNG and in JPEG."""
+    figure = blank(9, 3.2)
+    figure.set_layout_engine("constrained")
+    for column, (title, saved_as) in enumerate(
+        {"PNG": "", "JPEG 90": ", JPEG", "JPEG 75": ", JPEG 75"}.items()
+    ):
+        axes = figure.add_subplot(1, 3, column + 1, xlim=(0, 1), ylim=(0, 1.02))
+        plain(axes, "recall", "" if column else "precision", title)
+        for kind, colour in COLOURS.items():
+            of = by_sensitivity[kind + saved_as]
+            axes.plot(of["recall"], of["precision"], color=colour, label=kind)
+            usual = SENSITIVITIES.index(SENSITIVITY)
+            axes.plot(of["recall"][usual], of["precision"][usual], "o", color=colour, markersize=5)
+    handles = axes.get_legend_handles_labels()
+    figure.legend(*handles, loc="outside right center", frameon=False, labelcolor="linecolor")
+    return rendered(figure)
 
 
 def repairs_of_prints(
@@ -174,9 +201,10 @@ def found_damage(photographs: Sequence[Pixels]) -> dict[str, Any]:
     what a repair goes by, and of a noise residual (what a median filter takes away); precision and
     recall of what is marked, where marks beside damage count as right, and damage that can't be
     seen doesn't count; the share of shapes marked at least by half, by default and where a
-    thousandth of undamaged pixels would be; what is marked of undamaged pictures; all of that by
-    sensitivity; and what a probability of 0.9 means."""
-    undamaged, limits, false, seconds = {}, {}, dict.fromkeys(SENSITIVITIES, 0.0), 0.0
+    thousandth of undamaged pixels would be; what is marked of undamaged pictures; precision and
+    recall of all crops' pixels together by sensitivity; and what a probability of 0.9 means."""
+    undamaged, limits, seconds = {}, {}, 0.0
+    levels = 1 - np.array(SENSITIVITIES)[:, None]
     size = sum(x[..., 0].size for x in photographs)
     for quality in QUALITIES:
         start = time.process_time()
@@ -186,12 +214,14 @@ def found_damage(photographs: Sequence[Pixels]) -> dict[str, Any]:
         limits[quality] = float(np.quantile(every, 0.999))
         marked = [int(one.found.sum()) for one in clean]
         name = "PNG" if quality is None else f"JPEG {quality}"
-        undamaged[name] = {"pixels": marked, "share": sum(marked) / size, "limit": limits[quality]}
-        for s in SENSITIVITIES:
-            false[s] += sum((one.marks > 1 - s).sum() for one in clean) / size / 3
+        undamaged[name] = {
+            "pixels": marked,
+            "share": sum(marked) / size,
+            "limit": limits[quality],
+            "by_sensitivity": (every > levels).mean(1).tolist(),
+        }
     rows, certain = [], []
-    curve: dict[float, dict[str, list[float]]]
-    curve = {s: {"precision": [], "recall": []} for s in SENSITIVITIES}
+    counts = {name: np.zeros((4, len(SENSITIVITIES))) for name in DAMAGE}
     for name, (make, quality) in DAMAGE.items():
         random = np.random.default_rng(0)
         for truth in photographs:
@@ -206,10 +236,9 @@ def found_damage(photographs: Sequence[Pixels]) -> dict[str, Any]:
                 "noise residual": np.abs(x - median_filter(x, (3, 3, 1)).astype(float)).sum(2),
             }
             certain.append(seen[np.abs(found.probability - 0.9) < 0.05])
-            for s in SENSITIVITIES:
-                marks = found.marks > 1 - s
-                curve[s]["precision"].append((marks & near).sum() / max(marks.sum(), 1))
-                curve[s]["recall"].append((marks & seen).sum() / seen.sum())
+            of = found.marks.ravel(), found.marks[near], found.marks[seen]
+            marked, right, recalled = ((marks > levels).sum(1) for marks in of)
+            counts[name] += [right, marked, recalled, np.full(len(levels), seen.sum())]
             rows.append(
                 {
                     "damage": name,
@@ -234,10 +263,13 @@ def found_damage(photographs: Sequence[Pixels]) -> dict[str, Any]:
     return {
         "means": by_damage,
         "undamaged": undamaged,
+        "sensitivities": list(SENSITIVITIES),
         "by_sensitivity": {
-            f"{100 * s:.0f} %": {"undamaged": false[s]}
-            | {key: float(np.mean(of)) for key, of in curve[s].items()}
-            for s in SENSITIVITIES
+            name: {
+                "precision": (right / np.maximum(marked, 1)).tolist(),
+                "recall": (recalled / visible).tolist(),
+            }
+            for name, (right, marked, recalled, visible) in counts.items()
         },
         "right_at_0.9": float(np.concatenate(certain).mean()),
         "seconds_per_megapixel": 1e6 * seconds / (3 * size),
