@@ -143,9 +143,11 @@ def curves(by_sensitivity: Mapping[str, Mapping[str, Sequence[float]]]) -> Image
         plain(axes, "recall", "" if column else "precision", title)
         for kind, colour in COLOURS.items():
             of = by_sensitivity[kind + saved_as]
-            axes.plot(of["recall"], of["precision"], color=colour, label=kind)
+            recall, precision = np.array(of["recall"]), np.array(of["precision"])
+            right = recall > 0  # where nothing is marked, precision isn't defined
+            axes.plot(recall[right], precision[right], color=colour, label=kind)
             usual = SENSITIVITIES.index(SENSITIVITY)
-            axes.plot(of["recall"][usual], of["precision"][usual], "o", color=colour, markersize=5)
+            axes.plot(recall[usual], precision[usual], "o", color=colour, markersize=5)
     handles = axes.get_legend_handles_labels()
     figure.legend(*handles, loc="outside right center", frameon=False, labelcolor="linecolor")
     return rendered(figure)
