@@ -543,13 +543,9 @@ def places(folder: Path, random: Random, model: str) -> Scene:
         return Scene(change=change, commands=[words(use, [odd], folder / "out", model, *more)])
     if use == "beside a good one":
         made = words("repair", [odd, path], folder / "out", model, "--box", BOX)
-        single = kind not in ("folder", "empty folder")
-        return Scene(
-            change=change,
-            commands=[made],
-            good=1 + (kind == "folder"),
-            inputs=[Path(odd), path][not single :],
-        )
+        beside = {"folder": [Path(odd, "inner.png")], "empty folder": []}.get(kind, [Path(odd)])
+        good_ones = 1 + (kind == "folder")
+        return Scene(change=change, commands=[made], good=good_ones, inputs=[*beside, path])
     given = [odd] if use == "score" else [inside]
     return Scene(change=change, commands=[words("score", given, folder / "t.csv", model)])
 

@@ -137,6 +137,8 @@ def test_a_file_that_is_no_config(text, message, tmp_path, capsys):
         ),
         (["train", "celeba", "--steps", "1"], "list_eval_partition.txt"),
         (["evaluate", "/no/such"], "there is none at /no/such"),
+        (["report", "x" * 300], "Expected a path that can be used; this one can't (file name too"),
+        (["repair", "A.png", "--mask", "x" * 300], "Expected a picture file; there is none at"),
         (["sample", "/no/such"], "there is none at /no/such"),
         (["evaluate"], "run"),
         (["evaluate", "~nobody-of-this-name/run"], "there is none at ~nobody-of-this-name/run"),

@@ -113,7 +113,12 @@ def _terminated(number: int, frame: FrameType | None) -> None:
 
 def _sentence(error: Exception) -> str:
     """The message of an error in one line; it may quote the content of a file."""
-    text = " ".join(str(error).split())
+    text = str(error)
+    if isinstance(error, OSError) and error.filename and text.startswith("[Errno"):
+        # The system's own words, such as of a name that is too long.
+        why, name = (error.strerror or "unknown").lower(), os.fsdecode(error.filename)
+        text = f"Expected a path that can be used; this one can't ({why}): {name}."
+    text = " ".join(text.split())
     return text if len(text) <= MAX_MESSAGE else f"{text[: MAX_MESSAGE - 1]}…"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -116,7 +117,7 @@ def run(arguments: Sequence[str]) -> None:
 
     results = outputs(settings, pictures.groups, trained.fingerprint(flow))
     with results.guarded():
-        if any(mask.is_dir() for _, *more in pictures.groups for mask in more):
+        if any(os.path.isdir(mask) for _, *more in pictures.groups for mask in more):
             sources = results.sources(pictures.groups, names)
             pictures = replace(pictures, groups=_masked(settings, pictures.groups, sources))
         work = Repair(flow, settings, examples, keep)
@@ -132,7 +133,7 @@ def _masked(
     found = [*groups]
     for source in sources:
         file, *masks = found[source.number]
-        if masks and masks[0].is_dir():
+        if masks and os.path.isdir(masks[0]):
             name = source.out("*-mask.png").name
             own = masks[0] / within(settings, source, name)
             found[source.number] = [file, own] if own.is_file() else [file]
