@@ -11,6 +11,7 @@ Letters in shapes: N pictures; H, W rows and columns.
 
 import math
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -211,13 +212,15 @@ def calibrated(probability: NDArray[np.float32], apart: Mask | None = None) -> N
         >>> found.shape, bool(found[7, 35] > 100 * found[30, 35])
         ((40, 60), True)
     """
-    out = np.empty_like(probability)
-    for top in range(0, len(out), AROUND):  # at a time, for memory
+    weights = detector().calibration.numpy()
+
+    def rows_from(top: int) -> NDArray[np.float32]:  # at a time, for memory
         rows = slice(max(top - AROUND, 0), top + 2 * AROUND)
         seen = evidence(probability[rows], None if apart is None else apart[rows])
-        own = seen[top - rows.start :][:AROUND]
-        out[top : top + AROUND] = expit(own @ detector().calibration.numpy())
-    return out
+        return np.asarray(expit(seen[top - rows.start :][:AROUND] @ weights))
+
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        return np.concatenate(list(pool.map(rows_from, range(0, len(probability), AROUND))))
 
 
 def evidence(probability: NDArray[np.float32], apart: Mask | None = None) -> NDArray[np.float32]:

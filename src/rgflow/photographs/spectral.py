@@ -36,7 +36,7 @@ from one to the other."""
 SPECK = 16
 """Pixels of a part of a hole up to which windows of half the edge are better, in half of the
 turns."""
-SQUARE, AT_ONCE = 256, 1 << 16
+SQUARE, AT_ONCE = 256, 1 << 17
 """Edge of the squares in which a photograph is filled, and pixels of the windows that are computed
 together, few enough for the cache of a processor."""
 
@@ -132,6 +132,7 @@ def _filled(x: Tensor, hole: Mask, own: Mask, edge: int) -> Tensor:
     # What is known doesn't change, so only missing pixels have a number, from 1.
     numbers = np.zeros(missing.shape, dtype=np.int32)
     numbers[missing] = np.arange(1, guess.shape[1] + 1)
+    channels = guess.shape[1] * np.arange(len(x))[:, None]
     windows = sliding_window_view(levels, (edge, edge), (1, 2))
     numbers_of = sliding_window_view(numbers, (edge, edge))
     half = np.sin(np.pi * (np.arange(edge, dtype=np.float32) + 0.5) / edge)
@@ -142,13 +143,14 @@ def _filled(x: Tensor, hole: Mask, own: Mask, edge: int) -> Tensor:
         begins = _windows(holds, STEP * edge // WINDOW, turn)
         for first in range(0, begins.shape[1], at_once):
             i, j = begins[:, first : first + at_once]
-            number = numbers_of[i, j]
-            at = number.nonzero()
-            for sums, values in zip(
+            number = numbers_of[i, j].ravel()
+            at = np.flatnonzero(number > 0)  # faster than of numbers
+            number = number[at] - 1
+            places = (channels + number).ravel()
+            for sums, of in zip(
                 (total, weight), _without_weak(windows[:, i, j], taper, weak, at), strict=True
             ):
-                for channel, of in zip(sums, values, strict=True):
-                    channel += np.bincount(number[at] - 1, of, len(channel))
+                sums += np.bincount(places, of.ravel(), sums.size).reshape(sums.shape)
         levels[:, missing] = np.where(weight > 0, total / np.maximum(weight, 1e-9), guess)
     inner = levels[:, edge:-edge, edge:-edge]
     found = colours.T @ inner.reshape(len(x), -1)
@@ -175,7 +177,7 @@ def _without_weak(
     windows: NDArray[np.float32],
     taper: NDArray[np.float32],
     weak: float,
-    at: tuple[NDArray[np.int64], ...],
+    at: NDArray[np.int64],
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Windows [C, k, s, s], which are overwritten, without weak waves at some of their pixels, in
     units of their weights; and these: the fewer waves, the larger. Both [C, number of pixels]."""
@@ -187,8 +189,9 @@ def _without_weak(
     strong = waves.real**2 + waves.imag**2 > np.float32(weak**2)  # faster than magnitudes
     waves *= strong
     left = torch.fft.irfft2(torch.from_numpy(waves), taper.shape, norm="ortho").numpy()
-    number, *inside = at
-    trust = 1 / (1 + np.count_nonzero(strong, (2, 3)).astype(np.float32)[:, number])
-    own = share[*inside]
+    number, inside = np.divmod(at, taper.size)
+    trust = 1 / (1 + np.count_nonzero(strong, (2, 3)).astype(np.float32))
+    own, trust = share.take(inside), trust.take(number, 1)  # faster than by brackets
     # Waves were tapered once already.
-    return (left[:, *at] * taper[*inside] + mean[:, number] * own) * trust, own * trust
+    found = left.reshape(len(left), -1).take(at, 1) * taper.take(inside)
+    return (found + mean.take(number, 1) * own) * trust, own * trust
