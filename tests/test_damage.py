@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 from rgflow.cli import main
 from rgflow.data.patches import photograph
-from rgflow.photographs import detector, examples
+from rgflow.photographs import damage, detector, examples
 from rgflow.photographs.damage import SENSITIVITY, _edges, find_damage, seen_through
 from rgflow.photographs.detector import Detector, examine
 from rgflow.photographs.pictures import read
@@ -47,6 +47,18 @@ def test_parts_are_the_whole(shape, monkeypatch):
     assert not hole.any()
     assert told == sorted(told)
     assert told[-1] == 1
+
+
+def test_bands_of_rows_are_the_whole(monkeypatch):
+    image = torch.from_numpy(read(examples.damaged("dust")[0]).seen)[:, :90, :200]
+    found = []
+    for rows in (10_000, 11):
+        monkeypatch.setattr(damage, "ROWS", rows)
+        found.append(find_damage(image))
+    whole, bands = found
+    assert (whole.marks > whole.probability).any()  # there are edges
+    np.testing.assert_array_equal(bands.probability, whole.probability)
+    np.testing.assert_array_equal(bands.marks, whole.marks)
 
 
 def test_a_pixel_depends_on_no_more_than_its_rim():
