@@ -118,7 +118,10 @@ def test_killed_at_thirty_moments(settings, whole, tmp_path):
     folder, arguments = tmp_path / "run", [*settings, "--out", tmp_path / "run"]
     places = ["opened", "fsync", "rename", "read"] * 4 + ["renamed", "step"] * 3
     moments = [(place, draw.randint(1, 3)) for place in places]
-    moments += [draw.uniform(1.0, 5.0) for _ in range(30 - len(moments))]
+    start = time.monotonic()
+    assert trained(*settings, "--out", tmp_path / "undisturbed") == 0
+    seconds = time.monotonic() - start
+    moments += [draw.uniform(0, seconds) for _ in range(30 - len(moments))]
     draw.shuffle(moments)
     kills = 0
     while moments:
@@ -139,7 +142,7 @@ def test_killed_at_thirty_moments(settings, whole, tmp_path):
             assert_same_run(folder, whole)
             shutil.rmtree(folder)
             arguments = [*settings, "--out", folder]
-            moments += [moment] * (30 - kills - len(moments))
+            moments += [draw.uniform(0, seconds) for _ in range(30 - kills - len(moments))]
     assert kills == 30
     assert trained(*arguments) == 0
     assert_same_run(folder, whole)
